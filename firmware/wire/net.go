@@ -1,0 +1,65 @@
+package wire
+
+import "time"
+
+// Net is netd.json: links, uplinks and tunnels.
+type Net struct {
+	Header
+	LAN     LAN      `json:"lan"`
+	Uplinks []Uplink `json:"uplinks"`
+	Active  string   `json:"active,omitempty"` // uplink that new flows take; empty: none usable
+	Tunnels []Tunnel `json:"tunnels"`
+}
+
+// LAN is the clinic side of the box.
+type LAN struct {
+	Port    string `json:"port"`
+	Carrier bool   `json:"carrier"`
+	Address string `json:"address"` // this box's own, CIDR
+}
+
+// Uplink states.
+const (
+	UplinkUp        = "up"
+	UplinkDegraded  = "degraded"  // usable, but lossy or slow
+	UplinkDown      = "down"      // addressed, but nothing comes back through it
+	UplinkNoAddress = "noaddress" // link up, no lease or address yet
+	UplinkNoLink    = "nolink"    // no carrier or no such port
+)
+
+// Uplink is one ISP.
+type Uplink struct {
+	Name    string    `json:"name"`
+	Port    string    `json:"port"`
+	State   string    `json:"state"`
+	Reason  string    `json:"reason"` // one sentence
+	Since   time.Time `json:"since"`
+	Address string    `json:"address,omitempty"` // CIDR
+	Gateway string    `json:"gateway,omitempty"`
+	RTTMS   float64   `json:"rtt_ms"`   // smoothed; 0 while unknown
+	LossPct float64   `json:"loss_pct"` // over the probe window
+	RxBytes uint64    `json:"rx_bytes"`
+	TxBytes uint64    `json:"tx_bytes"`
+}
+
+// Tunnel states.
+const (
+	TunnelUp   = "up"   // data or a handshake within the last 3 minutes
+	TunnelDown = "down" // configured, no answer from the hub
+)
+
+// Tunnel is a WireGuard peer at a hub.
+type Tunnel struct {
+	Name      string    `json:"name"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason"`
+	Since     time.Time `json:"since"`
+	Device    string    `json:"device"`
+	Address   string    `json:"address"`
+	Endpoint  string    `json:"endpoint"`
+	Via       string    `json:"via,omitempty"` // uplink name
+	Handshake time.Time `json:"handshake,omitzero"`
+	RTTMS     float64   `json:"rtt_ms"`
+	RxBytes   uint64    `json:"rx_bytes"`
+	TxBytes   uint64    `json:"tx_bytes"`
+}
