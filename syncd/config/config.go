@@ -1,0 +1,129 @@
+// Package config reads [sync] of the site file. What Parse returns has been
+// checked: nothing behind it looks at a URL, a port or a file name twice.
+package config
+
+import (
+	"net/url"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+// Kinds of destination.
+const (
+	KindSTOW = "stow" // DICOMweb STOW-RS (PS3.18 §10.5)
+	KindFHIR = "fhir" // FHIR R4 Binary and DocumentReference
+)
+
+// Formats a destination can accept.
+const (
+	FormatDICOM  = "dicom"
+	FormatSCPECG = "scp-ecg"
+	FormatAECG   = "aecg"
+	FormatPDF    = "pdf"
+)
+
+// Config is [sync] of the site file.
+type Config struct {
+	Site         site.Identity
+	Listen       string // FHIR over TLS, "host:port" or ":port"
+	Devices      string // file in site/anchors: CA of workstations and devices
+	EHR          EHR
+	Cache        Cache
+	DICOM        *DICOM // nil: no DICOM node
+	MQTT         *MQTT  // nil: no broker
+	Destinations []Destination
+}
+
+// EHR is the clinic's FHIR server in the cloud.
+type EHR struct {
+	Base    *url.URL      // without a trailing slash
+	Timeout time.Duration // for one answer, headers and body
+}
+
+// Cache is the policy of the record cache.
+type Cache struct {
+	Bytes int64         // bound of the cache's log on disk
+	Fresh time.Duration // an answer younger than this is given without asking the EHR
+}
+
+// DICOM is the C-STORE node on the LAN.
+type DICOM struct {
+	Listen  string
+	Title   string   // our AE title
+	Callers []string // AE titles that may send; empty: any
+}
+
+// MQTT is the broker on the LAN.
+type MQTT struct {
+	Listen string
+}
+
+// Destination is a partner that uploads are delivered to.
+type Destination struct {
+	Name    string
+	Kind    string   // KindSTOW or KindFHIR
+	URL     *url.URL // without a trailing slash
+	Auth    string   // file in secrets/syncd/ with user:password; empty: none
+	Accepts []string // formats, each accepted by one destination only
+}
+
+// file is [sync] as written. Pointers tell an absent table from an empty one.
+type file struct {
+	Listen  string `toml:"listen"`
+	Devices string `toml:"devices"`
+	EHR     *struct {
+		Base    string         `toml:"base"`
+		Timeout *site.Duration `toml:"timeout"`
+	} `toml:"ehr"`
+	Cache struct {
+		SizeMB *int64         `toml:"size_mb"`
+		Fresh  *site.Duration `toml:"fresh"`
+	} `toml:"cache"`
+	DICOM *struct {
+		Listen  string   `toml:"listen"`
+		Title   string   `toml:"title"`
+		Callers []string `toml:"callers"`
+	} `toml:"dicom"`
+	MQTT *struct {
+		Listen string `toml:"listen"`
+	} `toml:"mqtt"`
+	Destination []struct {
+		Name    string   `toml:"name"`
+		Kind    string   `toml:"kind"`
+		URL     string   `toml:"url"`
+		Auth    string   `toml:"auth"`
+		Accepts []string `toml:"accepts"`
+	} `toml:"destination"`
+}
+
+// Defaults of keys that may be left out.
+const (
+	defaultTimeout = 5 * time.Second
+	defaultSizeMB  = 512
+)
+
+// Parse reads and checks the section. All complaints come at once.
+func Parse(f *site.File) (Config, error) {
+	id, err := f.Identity()
+	if err != nil {
+		return Config{}, err
+	}
+	var in file
+	if err := f.Decode("sync", &in); err != nil {
+		return Config{}, err
+	}
+	c := check{f: f}
+	out := Config{Site: id}
+	out.Listen = c.listen("sync.listen", in.Listen)
+	out.Devices = c.fileName("sync.devices", in.Devices)
+	c.ehr(&in, &out)
+	c.cache(&in, &out)
+	c.endpoints(&in, &out)
+	c.destinations(&in, &out)
+	c.contradictions(&out)
+	if err := c.err(); err != nil {
+		return Config{}, err
+	}
+	return out, nil
+}

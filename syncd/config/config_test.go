@@ -1,0 +1,134 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+// example is the documented site file: it must stay a valid one.
+func example(t testing.TB) string {
+	t.Helper()
+	data, err := os.ReadFile("../../docs/site.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func parse(text string) (Config, error) {
+	f, err := site.Parse("site.toml", []byte(text))
+	if err != nil {
+		return Config{}, err
+	}
+	return Parse(f)
+}
+
+func TestExample(t *testing.T) {
+	c, err := parse(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != ":8443" || c.Devices != "devices.pem" || c.Site.Code != "ES-VA-047" {
+		t.Errorf("got %+v", c)
+	}
+	if c.EHR.Base.String() != "http://10.98.1.10:8103/fhir/R4" || c.EHR.Timeout != 5*time.Second {
+		t.Errorf("ehr %v %v", c.EHR.Base, c.EHR.Timeout)
+	}
+	if c.DICOM.Title != "CLINICGATE" || len(c.DICOM.Callers) != 1 || c.MQTT.Listen != ":8883" {
+		t.Errorf("dicom %+v mqtt %+v", c.DICOM, c.MQTT)
+	}
+	if len(c.Destinations) != 2 || c.Destinations[0].Auth != "hospital.auth" || c.Destinations[1].Kind != KindFHIR {
+		t.Errorf("destinations %+v", c.Destinations)
+	}
+}
+
+const least = `[site]
+name = "x"
+code = "y"
+[sync]
+listen = ":1"
+devices = "d.pem"
+[sync.ehr]
+base = "http://h/fhir/"
+`
+
+func TestDefaults(t *testing.T) {
+	c, err := parse(least)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.EHR.Timeout != 5*time.Second || c.Cache.Bytes != 512<<20 || c.Cache.Fresh != 0 || c.DICOM != nil || c.MQTT != nil {
+		t.Errorf("got %+v", c)
+	}
+	if got := c.EHR.Base.String(); got != "http://h/fhir" {
+		t.Errorf("base %q, want no trailing slash", got)
+	}
+}
+
+// Each case breaks one thing in the example and names the words of the complaint.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct{ from, to, want string }{
+		"unknown key":         {`title   = "CLINICGATE"`, `titel = "X"`, "sync.dicom.titel: unknown key"},
+		"no port":             {`listen  = ":8443"`, `listen = "8443"`, `sync.listen: got "8443"`},
+		"port out of range":   {`listen  = ":8443"`, `listen = ":84430"`, `sync.listen: got ":84430"`},
+		"host name":           {`listen  = ":8443"`, `listen = "box:8443"`, "want an IP address"},
+		"path in devices":     {"[sync]\nlisten  = \":8443\"        # FHIR R4, TLS, client certificate of the workstation required\ndevices = \"devices.pem\"", "[sync]\nlisten = \":8443\"\ndevices = \"../x\"", "sync.devices: got \"../x\""},
+		"ehr scheme":          {"http://10.98.1.10:8103/fhir/R4\"\ntimeout", "ftp://h/\"\ntimeout", "sync.ehr.base: got \"ftp://h/\""},
+		"ehr password":        {"http://10.98.1.10:8103/fhir/R4\"\ntimeout", "http://u:p@h/\"\ntimeout", "sync.ehr.base: has a user"},
+		"timeout":             {`timeout = "5s"`, `timeout = "5ms"`, "sync.ehr.timeout: got 5ms, want 100ms to 1m0s"},
+		"long title":          {`title   = "CLINICGATE"`, `title = "CLINICGATECLINICGATE"`, "sync.dicom.title"},
+		"empty caller":        {`callers = ["ECGCART"]`, `callers = [" "]`, "sync.dicom.callers"},
+		"same port":           {`listen = ":8883"`, `listen = ":11112"`, "port 11112 is taken by sync.dicom.listen"},
+		"kind":                {`kind    = "stow"`, `kind = "ftp"`, `sync.destination[0].kind: got "ftp"`},
+		"format":              {`accepts = ["dicom"]`, `accepts = ["scp-ecg"]`, "for kind \"stow\""},
+		"format twice":        {`["scp-ecg", "aecg", "pdf"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
+		"name twice":          {`name    = "ehr"`, `name = "hospital"`, "a second time"},
+		"name":                {`name    = "ehr"`, `name = "e h r"`, `sync.destination[1].name: got "e h r"`},
+		"no formats":          {`accepts = ["dicom"]`, `accepts = []`, "sync.destination[0].accepts: got nothing"},
+		"nobody takes dicom":  {`accepts = ["dicom"]`, `accepts = []`, "sync.dicom: no destination accepts"},
+		"path in auth":        {`auth    = "hospital.auth"`, `auth = "/etc/x"`, "sync.destination[0].auth"},
+		"negative freshness":  {`fresh   = "0s"`, `fresh = "-1s"`, "sync.cache.fresh: got -1s"},
+		"cache too small":     {`size_mb = 512`, `size_mb = 1`, "sync.cache.size_mb: got 1"},
+		"query in a base url": {`dicom-web"`, `dicom-web?x"`, "without ? and #"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := example(t)
+			changed := strings.Replace(text, c.from, c.to, 1)
+			if changed == text {
+				t.Fatalf("%q is not in the example", c.from)
+			}
+			_, err := parse(changed)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %v, want %q in it", err, c.want)
+			}
+			if !strings.HasPrefix(err.Error(), "site.toml:") {
+				t.Errorf("no file:line in %q", err)
+			}
+		})
+	}
+}
+
+func TestAllComplaintsAtOnce(t *testing.T) {
+	_, err := parse(strings.Replace(strings.Replace(least, ":1", "1", 1), "http:", "x:", 1))
+	if err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Fatalf("got %v, want two lines", err)
+	}
+	if _, err := parse(strings.Split(least, "[sync.ehr]")[0]); err == nil || !strings.Contains(err.Error(), "sync.ehr: table is missing") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(example(f))
+	f.Add(least)
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parse(text)
+		if err == nil && (c.EHR.Base == nil || c.EHR.Base.Host == "" || c.Listen == "") {
+			t.Fatalf("accepted %+v", c)
+		}
+	})
+}
