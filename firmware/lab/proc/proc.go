@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -169,7 +170,11 @@ func (p *Proc) WaitPort(ctx context.Context, address string) error {
 	return p.wait(ctx, "listen at "+address, func() bool {
 		try, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		conn, err := p.Space.DialContext(try, "tcp", address)
+		dial := new(net.Dialer).DialContext
+		if p.Space != nil {
+			dial = p.Space.DialContext
+		}
+		conn, err := dial(try, "tcp", address)
 		if err == nil {
 			conn.Close()
 		}
