@@ -5,6 +5,7 @@
 package site
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -49,7 +50,7 @@ func Parse(name string, data []byte) (*File, error) {
 	}
 	f := &File{name: name, data: data}
 	top := map[string]any{}
-	if err := toml.Unmarshal(data, &top); err != nil {
+	if err := decode(data, &top, false); err != nil {
 		return nil, f.explain(err)
 	}
 	f.lines = index(data)
@@ -110,13 +111,27 @@ func (f *File) Decode(section string, into any) error {
 		return fmt.Errorf("%s: no section is called %q", f.name, section)
 	}
 	doc := reflect.New(reflect.StructOf(fields))
-	dec := toml.NewDecoder(strings.NewReader(string(f.data)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(doc.Interface()); err != nil {
+	if err := decode(f.data, doc.Interface(), true); err != nil {
 		return f.explain(err)
 	}
 	reflect.ValueOf(into).Elem().Set(doc.Elem().Field(ours))
 	return nil
+}
+
+// decode fills into from TOML. go-toml 2.2.4 panics on some tables that use an
+// array of tables as if it were a table ("[[net.uplink.0]]"); such a file must
+// cost a complaint, not the daemon.
+func decode(data []byte, into any, strict bool) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the tables contradict each other, such as [[a.0]] beside [[a]] (%v)", p)
+		}
+	}()
+	dec := toml.NewDecoder(bytes.NewReader(data))
+	if strict {
+		dec.DisallowUnknownFields()
+	}
+	return dec.Decode(into)
 }
 
 // Errorf makes an error about a key: "site.toml:14: net.uplink[1].address: …".

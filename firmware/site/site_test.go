@@ -105,8 +105,19 @@ func TestIdentityRequired(t *testing.T) {
 	}
 }
 
+func TestDecoderPanic(t *testing.T) {
+	f, err := Parse("site.toml", []byte("[[net.uplink.0]]"))
+	if err == nil {
+		err = f.Decode("net", &netSection{})
+	}
+	if err == nil || !strings.HasPrefix(err.Error(), "site.toml: the tables contradict each other") {
+		t.Fatalf("got %v", err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sample))
+	f.Add([]byte("[[net.uplink.0]]"))
 	f.Add([]byte("[a]\nb.c=[{d=1}]\n[[x.y]]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := Parse("site.toml", data)
