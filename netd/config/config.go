@@ -1,0 +1,138 @@
+// Package config reads the [net] section of the site file. What it returns is
+// checked whole: later code never has to ask whether two prefixes overlap or a
+// gateway can be reached.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+// Config is the network of one clinic.
+type Config struct {
+	LAN      LAN
+	Uplinks  []Uplink // in order of preference, at least one
+	Probe    Probe
+	Tunnels  []Tunnel
+	Firewall Firewall
+}
+
+// LAN is the clinic's side of the box.
+type LAN struct {
+	Port    string       // device name, which is the port's role on the board
+	Address netip.Prefix // this box's own, with the length of the clinic's network
+}
+
+// Methods by which an uplink gets its address.
+const (
+	DHCP   = "dhcp"
+	Static = "static"
+)
+
+// Uplink is one internet provider.
+type Uplink struct {
+	Name    string
+	Port    string
+	Method  string
+	Address netip.Prefix // static only
+	Gateway netip.Addr   // static only, inside Address
+}
+
+// Probe says how an uplink is judged.
+type Probe struct {
+	Targets []netip.Addr
+	Every   time.Duration
+	Lost    int // so many in a row unanswered: down
+	Back    int // so many in a row answered: up again
+}
+
+// Tunnel is one WireGuard peer, the hub.
+type Tunnel struct {
+	Name      string
+	Device    string         // "cg-" + Name
+	Address   netip.Prefix   // ours inside the tunnel
+	Endpoint  netip.AddrPort // the hub's public one
+	PeerKey   [32]byte
+	KeyFile   string         // in the secrets folder
+	Routes    []netip.Prefix // reached only through the tunnel
+	Keepalive time.Duration  // whole seconds
+}
+
+// Firewall says what the gateway itself answers.
+type Firewall struct {
+	LAN []Service
+	WAN []Service
+}
+
+// Service is one thing that may be asked of the gateway.
+type Service struct {
+	Proto string // "icmp", "vrrp", "tcp" or "udp"
+	Port  uint16 // tcp and udp only
+}
+
+// section is [net] as written; empty means unset.
+type section struct {
+	LAN struct {
+		Port    string `toml:"port"`
+		Address string `toml:"address"`
+	} `toml:"lan"`
+	Uplink []struct {
+		Name    string `toml:"name"`
+		Port    string `toml:"port"`
+		Method  string `toml:"method"`
+		Address string `toml:"address"`
+		Gateway string `toml:"gateway"`
+	} `toml:"uplink"`
+	Probe struct {
+		Targets []string      `toml:"targets"`
+		Every   site.Duration `toml:"every"`
+		Lost    int           `toml:"lost"`
+		Back    int           `toml:"back"`
+	} `toml:"probe"`
+	Tunnel []struct {
+		Name      string        `toml:"name"`
+		Address   string        `toml:"address"`
+		Endpoint  string        `toml:"endpoint"`
+		PeerKey   string        `toml:"peer_key"`
+		Key       string        `toml:"key"`
+		Routes    []string      `toml:"routes"`
+		Keepalive site.Duration `toml:"keepalive"`
+	} `toml:"tunnel"`
+	Firewall struct {
+		LAN []string `toml:"lan"`
+		WAN []string `toml:"wan"`
+	} `toml:"firewall"`
+}
+
+// Bounds of what one box serves.
+const (
+	maxUplinks = 8
+	maxTunnels = 4
+	maxTargets = 8
+)
+
+// Parse reads and checks the section. Every complaint is in the error, one line
+// each, with file:line.
+func Parse(f *site.File) (Config, error) {
+	var s section
+	if err := f.Decode("net", &s); err != nil {
+		return Config{}, err
+	}
+	r := &reader{f: f}
+	var c Config
+	r.lan(&s, &c)
+	r.uplinks(&s, &c)
+	r.probe(&s, &c)
+	r.tunnels(&s, &c)
+	c.Firewall.LAN = r.services("net.firewall.lan", s.Firewall.LAN)
+	c.Firewall.WAN = r.services("net.firewall.wan", s.Firewall.WAN)
+	r.noVRRPOutside(c.Firewall.WAN)
+	r.ports(c)
+	r.overlaps(c)
+	if err := r.err(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
