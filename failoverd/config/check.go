@@ -1,0 +1,86 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+// A check collects the first complaint about one group.
+type check struct {
+	f     *site.File
+	index int
+	err   error
+}
+
+func (c *check) refuse(key, format string, args ...any) {
+	if c.err == nil {
+		c.err = c.f.Errorf(fmt.Sprintf("pair.group[%d].%s", c.index, key), format, args...)
+	}
+}
+
+// text accepts names that can stand in a log line, a metric label and, for ports,
+// a device name.
+func (c *check) text(key, got string, most int) {
+	ok := len(got) >= 1 && len(got) <= most
+	for _, r := range got {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
+	}
+	if !ok {
+		c.refuse(key, "got %q, want 1 to %d of a-z A-Z 0-9 - _ .", got, most)
+	}
+}
+
+func (c *check) number(key string, got, most int) {
+	if got < 1 || got > most {
+		c.refuse(key, "got %d, want 1 to %d", got, most)
+	}
+}
+
+func (c *check) interval(got time.Duration) {
+	if got < step || got > maxInterval || got%step != 0 {
+		c.refuse("interval", "got %v, want %v to %v in steps of %v", got, step, maxInterval, step)
+	}
+}
+
+func (c *check) addresses(got []netip.Prefix) {
+	if len(got) < 1 || len(got) > maxAddresses {
+		c.refuse("addresses", "got %d, want 1 to %d", len(got), maxAddresses)
+	}
+	seen := map[netip.Addr]bool{}
+	for i, p := range got {
+		key := fmt.Sprintf("addresses[%d]", i)
+		a := p.Addr()
+		switch {
+		case !a.Is4():
+			c.refuse(key, "got %v, want IPv4: the pair shares no IPv6 addresses yet", p)
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+			c.refuse(key, "got %v, want an address of one machine", p)
+		case p.Bits() < 8 || p.Bits() > 30:
+			c.refuse(key, "got %v, want the prefix length of the clinic's network, /8 to /30", p)
+		case a == p.Masked().Addr():
+			c.refuse(key, "got %v, want a machine's address, not the network's own", p)
+		case seen[a]:
+			c.refuse(key, "got %v twice", a)
+		}
+		seen[a] = true
+	}
+}
+
+// apart holds groups apart: names and addresses are unique, and so is a VRID on a
+// port.
+func (c *check) apart(g Group, others []Group) {
+	for _, o := range others {
+		if o.Name == g.Name {
+			c.refuse("name", "got %q twice", g.Name)
+		}
+		if o.Port == g.Port && o.VRID == g.VRID {
+			c.refuse("vrid", "got %d, which group %q has on port %s already", g.VRID, o.Name, o.Port)
+		}
+		if a, same := both(g, o); same {
+			c.refuse("addresses", "got %v, which group %q announces already", a, o.Name)
+		}
+	}
+}

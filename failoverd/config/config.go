@@ -1,0 +1,116 @@
+// Package config reads failoverd's section of the site file: [[pair.group]], the
+// addresses that two boxes share. What Parse returns needs no further check.
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+// Config is the checked section.
+type Config struct {
+	Groups []Group
+}
+
+// Group is one VRRP virtual router.
+type Group struct {
+	Name      string
+	VRID      uint8  // 1 to 255, the same on both boxes
+	Port      string // netdev that carries the addresses and the advertisements
+	Addresses []netip.Prefix
+	Priority  uint8         // 1 to 254; 255, owning the addresses, is not offered
+	Interval  time.Duration // between advertisements, whole centiseconds
+	Preempt   bool          // take over from a master of lower priority
+}
+
+// Limits.
+const (
+	maxGroups    = 8
+	maxAddresses = 16
+	// A port's name and ":pair", the label of our addresses, fit into the 15
+	// characters of an interface label.
+	maxPort = 10
+
+	step        = 10 * time.Millisecond
+	maxInterval = 4095 * step
+)
+
+type section struct {
+	Group []struct {
+		Name      string         `toml:"name"`
+		VRID      int            `toml:"vrid"`
+		Port      string         `toml:"port"`
+		Addresses []netip.Prefix `toml:"addresses"`
+		Priority  *int           `toml:"priority"`
+		Interval  *site.Duration `toml:"interval"`
+		Preempt   *bool          `toml:"preempt"`
+	} `toml:"group"`
+}
+
+// Defaults for keys that may be left out.
+const (
+	defaultPriority = 100
+	defaultInterval = time.Second
+	defaultPreempt  = true
+)
+
+// Parse returns the checked section. A site without [pair] has no groups: its
+// box answers under its own address only.
+func Parse(f *site.File) (Config, error) {
+	if !f.Has("pair") {
+		return Config{}, nil
+	}
+	var s section
+	if err := f.Decode("pair", &s); err != nil {
+		return Config{}, err
+	}
+	if len(s.Group) > maxGroups {
+		return Config{}, f.Errorf("pair.group", "got %d groups, want at most %d", len(s.Group), maxGroups)
+	}
+	var cfg Config
+	for i, raw := range s.Group {
+		c := check{f: f, index: i}
+		g := Group{
+			Name:      raw.Name,
+			VRID:      uint8(raw.VRID),
+			Port:      raw.Port,
+			Addresses: raw.Addresses,
+			Priority:  uint8(or(raw.Priority, defaultPriority)),
+			Interval:  time.Duration(or(raw.Interval, site.Duration(defaultInterval))),
+			Preempt:   or(raw.Preempt, defaultPreempt),
+		}
+		c.text("name", g.Name, 32)
+		c.number("vrid", raw.VRID, 255)
+		c.text("port", g.Port, maxPort)
+		c.number("priority", or(raw.Priority, defaultPriority), 254)
+		c.interval(g.Interval)
+		c.addresses(g.Addresses)
+		c.apart(g, cfg.Groups)
+		if c.err != nil {
+			return Config{}, c.err
+		}
+		cfg.Groups = append(cfg.Groups, g)
+	}
+	return cfg, nil
+}
+
+func or[T any](p *T, def T) T {
+	if p == nil {
+		return def
+	}
+	return *p
+}
+
+// both returns the first address that two groups announce.
+func both(a, b Group) (netip.Addr, bool) {
+	for _, p := range a.Addresses {
+		same := func(q netip.Prefix) bool { return p.Addr() == q.Addr() }
+		if slices.ContainsFunc(b.Addresses, same) {
+			return p.Addr(), true
+		}
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/site"
+)
+
+const sample = `[pair]
+[[pair.group]]
+name      = "lan"
+vrid      = 20
+port      = "lan"
+addresses = ["10.20.0.1/24"]
+priority  = 150
+interval  = "50ms"
+preempt   = false
+
+[[pair.group]]
+name      = "svc"
+vrid      = 21
+port      = "lan"
+addresses = ["10.21.0.1/24", "10.21.0.9/24"]
+`
+
+func parse(t *testing.T, text string) (Config, error) {
+	t.Helper()
+	f, err := site.Parse("site.toml", []byte(text))
+	if err != nil {
+		return Config{}, err
+	}
+	return Parse(f)
+}
+
+func TestParse(t *testing.T) {
+	got, err := parse(t, sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{Groups: []Group{
+		{"lan", 20, "lan", []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, 150, 50 * time.Millisecond, false},
+		{"svc", 21, "lan", []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")}, 100, time.Second, true},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+// The file that people copy from is accepted as it stands.
+func TestExample(t *testing.T) {
+	text, err := os.ReadFile("../../docs/site.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := parse(t, string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Groups) != 1 || cfg.Groups[0].Name != "lan" || cfg.Groups[0].Interval != time.Second {
+		t.Errorf("got %+v", cfg)
+	}
+}
+
+func TestNoPair(t *testing.T) {
+	if cfg, err := parse(t, "[site]\nname = \"x\"\n"); err != nil || len(cfg.Groups) != 0 {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct{ from, to, want string }{
+		"unknown key":      {"vrid      = 20", "vird = 20", "site.toml:4: pair.group.vird: unknown key"},
+		"no vrid":          {"vrid      = 20", "", "site.toml:2: pair.group[0].vrid: got 0, want 1 to 255"},
+		"vrid 256":         {"vrid      = 20", "vrid = 256", "site.toml:4: pair.group[0].vrid: got 256"},
+		"vrid twice":       {"vrid      = 21", "vrid = 20", `site.toml:13: pair.group[1].vrid: got 20, which group "lan" has on port lan already`},
+		"name twice":       {`name      = "svc"`, `name = "lan"`, "site.toml:12: pair.group[1].name"},
+		"no name":          {`name      = "svc"`, "", "site.toml:11: pair.group[1].name: got \"\""},
+		"owner":            {"priority  = 150", "priority = 255", "pair.group[0].priority: got 255, want 1 to 254"},
+		"priority 0":       {"priority  = 150", "priority = 0", "pair.group[0].priority: got 0, want 1 to 254"},
+		"interval 0":       {`"50ms"`, `"0s"`, "site.toml:8: pair.group[0].interval: got 0s"},
+		"interval 41s":     {`"50ms"`, `"41s"`, "want 10ms to 40.95s in steps of 10ms"},
+		"interval 15ms":    {`"50ms"`, `"15ms"`, "in steps of 10ms"},
+		"interval text":    {`"50ms"`, `"soon"`, "site.toml:8"},
+		"port too long":    {`port      = "lan"`, `port = "enp0s31f6.100"`, "site.toml:5: pair.group[0].port"},
+		"port not a name":  {`port      = "lan"`, `port = "../lan"`, "site.toml:5: pair.group[0].port"},
+		"no addresses":     {`["10.20.0.1/24"]`, "[]", "site.toml:6: pair.group[0].addresses: got 0"},
+		"address twice":    {`"10.21.0.9/24"`, `"10.21.0.1/24"`, "pair.group[1].addresses[1]: got 10.21.0.1 twice"},
+		"address of other": {`"10.21.0.9/24"`, `"10.20.0.1/24"`, `which group "lan" announces already`},
+		"host prefix":      {"10.20.0.1/24", "10.20.0.1/32", "pair.group[0].addresses[0]: got 10.20.0.1/32"},
+		"network itself":   {"10.20.0.1/24", "10.20.0.0/24", "not the network's own"},
+		"multicast":        {"10.20.0.1/24", "224.0.0.18/24", "want an address of one machine"},
+		"IPv6":             {"10.20.0.1/24", "fe80::1/64", "want IPv4"},
+		"not an address":   {"10.20.0.1/24", "10.20.0/24", "site.toml:6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(sample, c.from, c.to, 1)
+			if text == sample {
+				t.Fatal("the case changes nothing")
+			}
+			_, err := parse(t, text)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant %q in it", err, c.want)
+			}
+		})
+	}
+}
