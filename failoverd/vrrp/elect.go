@@ -1,0 +1,111 @@
+package vrrp
+
+import (
+	"fmt"
+	"time"
+)
+
+// Priorities with a meaning of their own (§5.2.4).
+const (
+	resign = 0
+	owner  = 255
+)
+
+// Gratuitous ARP is repeated, for a switch or a host that missed the first. The
+// first repeat comes after the second in which Linux ignores another one.
+var repeats = [...]time.Duration{1100 * time.Millisecond, 5 * time.Second}
+
+// announceGap is the least time between announcements that another box's
+// advertisements provoke.
+const announceGap = time.Second
+
+// maxExcused bounds how often in a row a late tick is forgiven.
+const maxExcused = 3
+
+// skew is Skew_Time of §6.1, in full precision: at 10 ms a rounded one is none.
+func (r *Router) skew() time.Duration {
+	return time.Duration(256-int(r.cfg.Priority)) * r.heard / 256
+}
+
+// down is Active_Down_Interval of §6.1.
+func (r *Router) down() time.Duration { return 3*r.heard + r.skew() }
+
+// heardInBackup is §6.4.2.
+func (r *Router) heardInBackup(now time.Time, a Heard) []Action {
+	switch {
+	case a.Priority == resign:
+		r.wait(now, r.skew())
+		r.because = fmt.Sprintf("%v stepped down", a.From)
+		r.become(now, Backup, fmt.Sprintf("%v steps down, this box takes over in %s", a.From, seconds(r.skew())))
+	case a.Priority >= r.cfg.Priority || !r.cfg.Preempt:
+		r.follow(now, a)
+	default: // we are the better one: let the timer run out
+		r.because = fmt.Sprintf("priority %d beats %d of %v", r.cfg.Priority, a.Priority, a.From)
+	}
+	return nil
+}
+
+// follow accepts the sender as Active and takes over its interval.
+func (r *Router) follow(now time.Time, a Heard) {
+	r.heard, r.excused = a.Interval, 0
+	r.wait(now, r.down())
+	r.because = fmt.Sprintf("%v fell silent for %s", a.From, seconds(r.down()))
+	reason := fmt.Sprintf("%v is master with priority %d, this box has %d", a.From, a.Priority, r.cfg.Priority)
+	if a.Priority < r.cfg.Priority {
+		reason += " and does not preempt"
+	}
+	r.become(now, Backup, reason)
+}
+
+// heardInActive is §6.4.3.
+func (r *Router) heardInActive(now time.Time, a Heard) []Action {
+	switch {
+	case a.Priority == resign:
+		r.wait(now, r.cfg.Interval)
+		return []Action{Send}
+	case a.Priority > r.cfg.Priority || a.Priority == r.cfg.Priority && r.self.Less(a.From):
+		r.again = nil
+		r.follow(now, a)
+		return []Action{Release}
+	}
+	// The sender has not heard us, or came back after a split: assert ourselves at
+	// once, towards the other box and towards switches and hosts that learned its
+	// address.
+	if now.Sub(r.announced) < announceGap {
+		return []Action{Send}
+	}
+	r.announced = now
+	return []Action{Send, Announce}
+}
+
+// downTimer is the Active_Down_Timer of §6.4.2. When the tick comes more than an
+// interval late it was this box that slept, not the other that fell silent: its
+// advertisements may be on their way to us, so we wait for one more of them.
+func (r *Router) downTimer(now time.Time) []Action {
+	if late := now.Sub(r.deadline); late > r.heard && r.excused < maxExcused {
+		r.excused++
+		r.wait(now, r.heard+r.skew())
+		r.become(now, Backup, fmt.Sprintf("this box was not running for %s, listens again", seconds(late)))
+		return nil
+	}
+	return r.activate(now, r.because)
+}
+
+func (r *Router) activate(now time.Time, reason string) []Action {
+	r.excused = 0
+	r.wait(now, r.cfg.Interval)
+	r.announced, r.again = now, nil
+	for _, d := range repeats {
+		r.again = append(r.again, now.Add(d))
+	}
+	r.become(now, Active, reason)
+	return []Action{Send, Claim, Announce}
+}
+
+// seconds writes a duration for people.
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Round(time.Millisecond).Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}

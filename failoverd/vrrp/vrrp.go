@@ -1,0 +1,199 @@
+// Package vrrp is one VRRPv3 virtual router's mind (RFC 9568 §6): events and the
+// time go in, actions come out. It owns no timer, socket or address; its caller
+// steps it when an event happens or Deadline has come, and does what it says in
+// the order it says it. For any sequence of events, of two routers that hear each
+// other at most one stays Active.
+//
+//	             start, priority 255
+//	Initialize ────────────────────────► Active
+//	    │  ▲                              ▲  │
+//	start  stop                  timer    │  │ a better advertisement
+//	    ▼  │                              │  ▼
+//	    Backup ◄──────────────────────── Backup
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// State is a state of §6.3.
+type State int
+
+// The states.
+const (
+	Initialize State = iota
+	Backup
+	Active
+)
+
+func (s State) String() string { return [...]string{"initialize", "backup", "active"}[s] }
+
+// Config is what a person decides about a router.
+type Config struct {
+	Priority uint8         // 1 to 254, or 255: it owns the addresses
+	Interval time.Duration // between our advertisements
+	Preempt  bool          // replace an Active router of lower priority
+}
+
+// An Event is what happened: Start, Stop, Heard or Tick.
+type Event interface{ event() }
+
+// Start is §6.4.1: the port is usable and its own address is Self. On a started
+// router it only changes Self.
+type Start struct{ Self netip.Addr }
+
+// Stop takes the router out of the game; Reason says why, for people.
+type Stop struct{ Reason string }
+
+// Heard is an advertisement of our virtual router that passed every check.
+type Heard struct {
+	From     netip.Addr
+	Priority uint8
+	Interval time.Duration
+}
+
+// Tick says that the deadline may have come. A tick before it changes nothing.
+type Tick struct{}
+
+func (Start) event() {}
+func (Stop) event()  {}
+func (Heard) event() {}
+func (Tick) event()  {}
+
+// An Action is something the caller does.
+type Action int
+
+// The actions.
+const (
+	Send     Action = iota // send an advertisement with our priority
+	Resign                 // send one with priority 0
+	Claim                  // put the addresses on the port
+	Announce               // send gratuitous ARP for each address
+	Release                // take the addresses off the port
+)
+
+func (a Action) String() string {
+	return [...]string{"send", "resign", "claim", "announce", "release"}[a]
+}
+
+// Status is what there is to show of a router.
+type Status struct {
+	State    State
+	Reason   string // why this state, one clause
+	Since    time.Time
+	Peer     netip.Addr // last other router heard; invalid: none
+	PeerSeen time.Time
+}
+
+// Router is one virtual router on one port. Make it with New.
+type Router struct {
+	cfg    Config
+	self   netip.Addr
+	status Status
+
+	deadline time.Time     // Active: next advertisement; Backup: Active_Down_Timer
+	heard    time.Duration // interval of the Active router we follow
+	because  string        // what the down timer will mean when it fires
+	excused  int           // late ticks forgiven in a row
+
+	announced time.Time   // last gratuitous ARP
+	again     []time.Time // repeats that are due
+}
+
+// New returns a router in Initialize.
+func New(cfg Config, now time.Time) *Router {
+	return &Router{cfg: cfg, status: Status{Reason: "not started", Since: now}}
+}
+
+// Status returns what there is to show.
+func (r *Router) Status() Status { return r.status }
+
+// Deadline returns when Step wants a Tick; the zero time means never.
+func (r *Router) Deadline() time.Time {
+	if r.status.State == Active && len(r.again) > 0 && r.again[0].Before(r.deadline) {
+		return r.again[0]
+	}
+	return r.deadline
+}
+
+// Step moves the router and returns what to do. now must not go backwards; a
+// time with a monotonic reading does not.
+func (r *Router) Step(now time.Time, ev Event) []Action {
+	switch ev := ev.(type) {
+	case Start:
+		return r.start(now, ev.Self)
+	case Stop:
+		return r.stop(now, ev.Reason)
+	case Heard:
+		if r.status.State == Initialize || ev.From == r.self {
+			return nil
+		}
+		r.status.Peer, r.status.PeerSeen = ev.From, now
+		if r.status.State == Backup {
+			return r.heardInBackup(now, ev)
+		}
+		return r.heardInActive(now, ev)
+	case Tick:
+		return r.tick(now)
+	default:
+		return nil
+	}
+}
+
+// start is §6.4.1.
+func (r *Router) start(now time.Time, self netip.Addr) []Action {
+	r.self = self
+	if r.status.State != Initialize {
+		return nil
+	}
+	if r.cfg.Priority == owner {
+		return r.activate(now, "this box owns the addresses")
+	}
+	r.heard = r.cfg.Interval
+	r.wait(now, r.down())
+	r.because = fmt.Sprintf("no other box heard for %s", seconds(r.down()))
+	r.become(now, Backup, fmt.Sprintf("listens for another box for %s", seconds(r.down())))
+	return nil
+}
+
+func (r *Router) stop(now time.Time, reason string) []Action {
+	was := r.status.State
+	r.deadline, r.again = time.Time{}, nil
+	r.become(now, Initialize, reason)
+	if was == Active {
+		return []Action{Resign, Release}
+	}
+	return nil
+}
+
+func (r *Router) tick(now time.Time) []Action {
+	if next := r.Deadline(); next.IsZero() || now.Before(next) {
+		return nil
+	}
+	if r.status.State == Backup {
+		return r.downTimer(now)
+	}
+	var do []Action
+	if !now.Before(r.deadline) {
+		r.wait(now, r.cfg.Interval)
+		do = append(do, Send)
+	}
+	if len(r.again) > 0 && !now.Before(r.again[0]) {
+		r.again = r.again[1:]
+		r.announced = now
+		do = append(do, Announce)
+	}
+	return do
+}
+
+// become notes a state and its reason; Since moves with the state only.
+func (r *Router) become(now time.Time, s State, reason string) {
+	if r.status.State != s {
+		r.status.State, r.status.Since = s, now
+	}
+	r.status.Reason = reason
+}
+
+func (r *Router) wait(now time.Time, d time.Duration) { r.deadline = now.Add(d) }
