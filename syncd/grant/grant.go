@@ -1,0 +1,147 @@
+// Package grant decides who may see records. Its one guarantee: Decide allows
+// nothing without a token that a live card session stands behind, used from the
+// device it was given to. It is a function of values: the roster is what
+// cardauth last published, the time is an argument, and nothing is looked up.
+package grant
+
+import (
+	"crypto/subtle"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"clinicgate/firmware/wire"
+)
+
+// Audience is what a token must be meant for.
+const Audience = "urn:clinicgate:syncd"
+
+// Issuer is who must have issued it, for the site of that code.
+func Issuer(code string) string { return "urn:clinicgate:" + code }
+
+// Bounds of a token.
+const (
+	maxToken = 4096            // bytes
+	leeway   = 2 * time.Second // cardauth's clock is ours; only rounding differs
+)
+
+// Op is what a request does, as SMART scopes name it (v2: c r u d s).
+type Op byte
+
+// The operations syncd knows.
+const (
+	Read   Op = 'r'
+	Search Op = 's'
+)
+
+// Request is what is asked, by whom.
+type Request struct {
+	Token string // of the Authorization header, without "Bearer"
+	Peer  string // x5t#S256 of the TLS client certificate: base64url SHA-256 of the DER
+	Op    Op
+	Type  string // FHIR resource type
+}
+
+// Grant is who was allowed, for the trace.
+type Grant struct {
+	Session string // sid
+	Subject string // FHIR reference of the person
+	Role    string
+	Room    string
+}
+
+// claims of a token (RFC 9068, RFC 7800).
+type claims struct {
+	jwt.RegisteredClaims
+	Session string `json:"sid"`
+	Role    string `json:"role"`
+	Scope   string `json:"scope"`
+	Room    string `json:"room"`
+	Confirm struct {
+		Cert string `json:"x5t#S256"`
+	} `json:"cnf"`
+}
+
+// Decide says whether r is allowed now. The error is a *Refusal; the Grant that
+// comes with it holds what is known of the person, for the trace.
+func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, error) {
+	if r.Token == "" {
+		return Grant{}, refuse(NoToken)
+	}
+	if roster == nil {
+		return Grant{}, refuse(NoRoster)
+	}
+	c, err := verify(now, roster, issuer, r.Token)
+	if err != nil {
+		return Grant{}, err
+	}
+	if r.Peer == "" || !same(c.Confirm.Cert, r.Peer) {
+		return Grant{}, refuse(OtherDevice)
+	}
+	s, live := roster.sessions[c.Session]
+	if !live || c.Session == "" {
+		return Grant{}, refuse(NoSession)
+	}
+	if !same(s.CertHash, r.Peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
+		return Grant{}, refuse(OtherSession)
+	}
+	g := Grant{Session: s.ID, Subject: s.Subject, Role: s.Role, Room: s.Room}
+	if s.Role != wire.RoleDoctor {
+		return g, refuse(Role)
+	}
+	if !allows(c.Scope, r.Op, r.Type) {
+		return g, refuse(Scope)
+	}
+	return g, nil
+}
+
+// verify checks signature, type, issuer, audience and times (RFC 9068 §4).
+func verify(now time.Time, roster *Roster, issuer, token string) (*claims, error) {
+	if len(token) > maxToken {
+		return nil, refuse(Malformed)
+	}
+	c := new(claims)
+	p := jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}),
+		jwt.WithTimeFunc(func() time.Time { return now }),
+		jwt.WithLeeway(leeway), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithIssuer(issuer), jwt.WithAudience(Audience), jwt.WithStrictDecoding(),
+	)
+	t, err := p.ParseWithClaims(token, c, roster.key)
+	switch {
+	case err == nil:
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return nil, refuse(Malformed)
+	case errors.Is(err, errUnknownKey):
+		return nil, refuse(UnknownKey)
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return nil, refuse(Expired)
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer), errors.Is(err, jwt.ErrTokenInvalidAudience):
+		return nil, refuse(OtherService)
+	case errors.Is(err, jwt.ErrTokenInvalidClaims):
+		return nil, refuse(Claims)
+	default:
+		return nil, refuse(Signature)
+	}
+	// RFC 9068 §4: an identity token or another JWT of cardauth's is no access
+	// token.
+	typ, _ := t.Header["typ"].(string)
+	if !strings.EqualFold(typ, "at+jwt") && !strings.EqualFold(typ, "application/at+jwt") {
+		return nil, refuse(Malformed)
+	}
+	return c, nil
+}
+
+// allows reads SMART v2 scopes: "user/*.rs", "user/Patient.r".
+func allows(scope string, op Op, typ string) bool {
+	return slices.ContainsFunc(strings.Fields(scope), func(one string) bool {
+		rest, ok := strings.CutPrefix(one, "user/")
+		what, may, dot := strings.Cut(rest, ".")
+		return ok && dot && (what == "*" || what == typ) && strings.IndexByte(may, byte(op)) >= 0
+	})
+}
+
+func same(a, b string) bool { return a != "" && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

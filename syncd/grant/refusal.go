@@ -1,0 +1,52 @@
+package grant
+
+// Reason is why a request is refused; stable, for logs, traces and tests.
+type Reason string
+
+// The reasons.
+const (
+	NoToken      Reason = "no-token"
+	Malformed    Reason = "malformed-token"
+	Signature    Reason = "bad-signature"
+	UnknownKey   Reason = "unknown-key"
+	Claims       Reason = "bad-claims"
+	Expired      Reason = "expired"
+	OtherService Reason = "other-service" // issuer or audience
+	OtherDevice  Reason = "other-device"  // not the certificate the token is bound to
+	NoRoster     Reason = "no-sessions-known"
+	NoSession    Reason = "session-over"
+	OtherSession Reason = "other-session" // the session lives, the token says something else of it
+	Role         Reason = "role"
+	Scope        Reason = "scope"
+)
+
+// Refusal is Decide's error.
+type Refusal struct{ Reason Reason }
+
+func refuse(r Reason) *Refusal { return &Refusal{r} }
+
+// Error is what the person at the workstation reads: what is wrong and what to
+// do. It names nobody.
+func (r *Refusal) Error() string {
+	switch r.Reason {
+	case NoToken:
+		return "no one is logged in: put the card into the reader and log in"
+	case NoRoster:
+		return "the card service is not answering, so nobody can be let in: wait a moment, then call support"
+	case NoSession:
+		return "the session is over: put the card into the reader and log in again"
+	case Expired:
+		return "the login has run out: the program must renew it, or log in again"
+	case OtherDevice, OtherSession:
+		return "this login belongs to another session or workstation: log in here"
+	case Role:
+		return "this card's role may not see records here"
+	case Scope:
+		return "this login does not cover these records"
+	}
+	return "the login is not valid: log in again"
+}
+
+// Known reports that the person is known and logged in, and may not: 403. All
+// else is 401.
+func (r *Refusal) Known() bool { return r.Reason == Role || r.Reason == Scope }
