@@ -1,0 +1,184 @@
+// Package plan turns the configuration and the states of the uplinks into the
+// whole kernel state that netd wants: addresses, routes and rules. It is pure;
+// netd/apply makes the kernel agree.
+//
+// The layout, which the box's documents and `ip rule` show as well:
+//
+//	rule 7000        main, without its default route: the LAN and the tunnels
+//	rule 7100+i      fwmark (i+1)<<16 in mask 0xff0000 → table 7100+i
+//	rule 7200+i      from the address of uplink i → table 7100+i
+//	rule 32766       main: the default route, through the active uplink
+//	table 7100+i     uplink i alone: its own network and its default route
+//
+// An uplink's own network is in its table only, never in main: two modems may
+// hand out the same 192.168.1.0/24, and a DHCP server that lies about its network
+// can redirect nothing but its own uplink.
+package plan
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"clinicgate/netd/config"
+	"clinicgate/netd/uplink"
+)
+
+// Protocol marks routes and rules as netd's, in `ip route` as "proto 71". It is
+// not assigned in iproute2's rt_protos. What carries another number is not ours
+// and is left alone.
+const Protocol = 71
+
+// Numbers of the layout above.
+const (
+	tableMain   = 254
+	tableBase   = 7100
+	ruleMain    = 7000
+	ruleMark    = 7100
+	ruleFrom    = 7200
+	markShift   = 16
+	MarkMask    = 0xff0000
+	metric      = 71         // of our routes in main
+	metricGuard = 4000000000 // of the unreachable routes behind the tunnels'
+	TunnelMTU   = 1420       // WireGuard over IPv4 or IPv6 in 1500
+)
+
+// Mark is the fwmark of packets and connections that belong to uplink i.
+func Mark(i int) uint32 { return uint32(i+1) << markShift }
+
+// Table is the routing table of uplink i.
+func Table(i int) int { return tableBase + i }
+
+// Uplink is what is known of one uplink, in the order of the configuration.
+type Uplink struct {
+	State   string       // one of wire's uplink states
+	Address netip.Prefix // invalid: none
+	Gateway netip.Addr   // valid when Address is; outside Address it is on the link all the same
+}
+
+// Kernel is the wanted state. Everything is sorted; equal states are equal values.
+type Kernel struct {
+	Links  []Link
+	Addrs  []Addr
+	Routes []Route
+	Rules  []Rule
+}
+
+// Link is a device that has to be up.
+type Link struct {
+	Dev string
+	MTU int // 0: as it is
+}
+
+// Addr is an address of ours on a device.
+type Addr struct {
+	Dev     string
+	Prefix  netip.Prefix
+	NoRoute bool // the kernel must not add the network's route to main
+}
+
+// Route is a route of ours.
+type Route struct {
+	Table       int
+	Dst         netip.Prefix
+	Metric      int
+	Unreachable bool // no device: refuse
+	Dev         string
+	Via         netip.Addr // invalid: on the link
+	OnLink      bool       // Via is reached directly though no network says so
+	Src         netip.Addr // preferred source, invalid: none
+}
+
+// Rule is a routing policy rule of ours.
+type Rule struct {
+	Priority  int
+	From      netip.Prefix // invalid: all
+	Mark      uint32       // in MarkMask; 0: any
+	Table     int
+	NoDefault bool // pass over routes of length 0
+}
+
+// Active returns the uplink that new flows take: the best usable one; with none
+// usable the last one stays while it has an address (moving dead traffic helps no
+// one), or else the first with an address, so that a box whose probe targets are
+// gone still has a way out. -1: no uplink has an address.
+func Active(ups []Uplink, current int) int {
+	states := make([]string, len(ups))
+	for i, u := range ups {
+		states[i] = u.State
+		if !u.Address.IsValid() {
+			states[i] = ""
+		}
+	}
+	if best := uplink.Choose(states, current); best >= 0 {
+		return best
+	}
+	if current >= 0 && current < len(ups) && ups[current].Address.IsValid() {
+		return current
+	}
+	return slices.IndexFunc(ups, func(u Uplink) bool { return u.Address.IsValid() })
+}
+
+// Make returns the state the kernel should be in. active comes from Active.
+func Make(c config.Config, ups []Uplink, active int) Kernel {
+	var k Kernel
+	k.Links = append(k.Links, Link{Dev: c.LAN.Port})
+	k.Addrs = append(k.Addrs, Addr{Dev: c.LAN.Port, Prefix: c.LAN.Address})
+	k.Rules = append(k.Rules, Rule{Priority: ruleMain, Table: tableMain, NoDefault: true})
+	for i, u := range c.Uplinks {
+		k.Links = append(k.Links, Link{Dev: u.Port})
+		if ups[i].Address.IsValid() {
+			k.uplink(u.Port, i, ups[i])
+		}
+	}
+	if active >= 0 {
+		k.Routes = append(k.Routes, toGateway(c.Uplinks[active].Port, tableMain, metric, ups[active]))
+	}
+	for _, t := range c.Tunnels {
+		k.tunnel(t)
+	}
+	k.sort()
+	return k
+}
+
+func (k *Kernel) uplink(dev string, i int, u Uplink) {
+	own := u.Address.Addr()
+	k.Addrs = append(k.Addrs, Addr{Dev: dev, Prefix: u.Address, NoRoute: true})
+	k.Routes = append(k.Routes, toGateway(dev, Table(i), 0, u))
+	if u.Address.Bits() < 32 {
+		k.Routes = append(k.Routes, Route{Table: Table(i), Dst: u.Address.Masked(), Dev: dev, Src: own})
+	}
+	k.Rules = append(k.Rules,
+		Rule{Priority: ruleMark + i, Mark: Mark(i), Table: Table(i)},
+		Rule{Priority: ruleFrom + i, From: netip.PrefixFrom(own, 32), Table: Table(i)})
+}
+
+// toGateway is a default route through one uplink. In main no network of the
+// uplink's contains the gateway, so the route says itself that it is on the link.
+func toGateway(dev string, table, metric int, u Uplink) Route {
+	return Route{
+		Table: table, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: metric,
+		Dev: dev, Via: u.Gateway, OnLink: true, Src: u.Address.Addr(),
+	}
+}
+
+// tunnel adds the tunnel's device, and behind each of its routes one that refuses:
+// while the device is missing, what belongs into the tunnel must not leave through
+// a provider in clear.
+func (k *Kernel) tunnel(t config.Tunnel) {
+	k.Links = append(k.Links, Link{Dev: t.Device, MTU: TunnelMTU})
+	k.Addrs = append(k.Addrs, Addr{Dev: t.Device, Prefix: t.Address})
+	for _, p := range t.Routes {
+		k.Routes = append(k.Routes,
+			Route{Table: tableMain, Dst: p, Metric: metric, Dev: t.Device, Src: t.Address.Addr()},
+			Route{Table: tableMain, Dst: p, Metric: metricGuard, Unreachable: true})
+	}
+}
+
+func (k *Kernel) sort() {
+	slices.SortStableFunc(k.Routes, func(a, b Route) int {
+		return cmp.Or(cmp.Compare(a.Table, b.Table), a.Dst.Addr().Compare(b.Dst.Addr()),
+			cmp.Compare(a.Dst.Bits(), b.Dst.Bits()), cmp.Compare(a.Metric, b.Metric))
+	})
+	slices.SortStableFunc(k.Rules, func(a, b Rule) int { return cmp.Compare(a.Priority, b.Priority) })
+}
