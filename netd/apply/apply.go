@@ -1,0 +1,213 @@
+// Package apply makes the kernel hold exactly what netd/plan wants: it adds what
+// is missing, replaces what differs and removes what is netd's own and no longer
+// wanted. Applying the same plan again changes nothing, and what netd did not
+// make is never touched: our routes and rules carry plan.Protocol, our addresses
+// the label suffix ":cg".
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"clinicgate/netd/plan"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Kernel is the network namespace that plans are applied to. Not safe for
+// concurrent use.
+type Kernel struct {
+	h *netlink.Handle
+}
+
+// Open returns the network namespace of the calling thread.
+func Open() (*Kernel, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &Kernel{h: h}, nil
+}
+
+// Close gives the sockets back; the kernel keeps its state.
+func (k *Kernel) Close() { k.h.Close() }
+
+// Result says what an Apply did.
+type Result struct {
+	Changes []string // what was changed, as `ip` would be told
+	Missing []string // devices that are not there; what needs them was passed over
+}
+
+// Apply brings the kernel to the wanted state. It goes as far as it can: an error
+// about one thing, which is all in the joined error, keeps nothing else back.
+//
+// The order keeps packets moving: a route is replaced in place; new rules and
+// routes are there before old ones go. Only old addresses go first, since an old
+// primary address would take a new one of its network along. Stop anywhere: the
+// next Apply does the rest.
+func (k *Kernel) Apply(want plan.Kernel) (Result, error) {
+	w := &work{h: k.h, links: map[string]netlink.Link{}}
+	w.findLinks(want)
+	have, err := w.ours()
+	if err != nil {
+		return w.res, err
+	}
+	want = w.present(want)
+	w.setLinks(want.Links)
+	w.dropAddrs(want, have)
+	w.addAddrs(want, have)
+	w.addRoutes(want, have)
+	w.addRules(want, have)
+	w.dropRules(want, have)
+	w.dropRoutes(want, have)
+	return w.res, errors.Join(w.errs...)
+}
+
+// work is one Apply under way.
+type work struct {
+	h     *netlink.Handle
+	links map[string]netlink.Link
+	res   Result
+	errs  []error
+}
+
+// do notes the outcome of one change.
+func (w *work) do(act string, err error) {
+	if err != nil {
+		w.errs = append(w.errs, fmt.Errorf("%s: %w", act, err))
+		return
+	}
+	w.res.Changes = append(w.res.Changes, act)
+}
+
+func (w *work) findLinks(want plan.Kernel) {
+	for _, l := range want.Links {
+		link, err := w.h.LinkByName(l.Dev)
+		if err != nil {
+			w.res.Missing = append(w.res.Missing, l.Dev)
+			continue
+		}
+		w.links[l.Dev] = link
+	}
+}
+
+// present returns the part of want whose devices exist.
+func (w *work) present(want plan.Kernel) plan.Kernel {
+	gone := func(dev string) bool { return dev != "" && w.links[dev] == nil }
+	return plan.Kernel{
+		Links:  slices.DeleteFunc(slices.Clone(want.Links), func(l plan.Link) bool { return gone(l.Dev) }),
+		Addrs:  slices.DeleteFunc(slices.Clone(want.Addrs), func(a plan.Addr) bool { return gone(a.Dev) }),
+		Routes: slices.DeleteFunc(slices.Clone(want.Routes), func(r plan.Route) bool { return gone(r.Dev) }),
+		Rules:  want.Rules,
+	}
+}
+
+func (w *work) setLinks(links []plan.Link) {
+	for _, l := range links {
+		attrs := w.links[l.Dev].Attrs()
+		if l.MTU > 0 && attrs.MTU != l.MTU {
+			w.do(fmt.Sprintf("set link %s mtu %d", l.Dev, l.MTU), w.h.LinkSetMTU(w.links[l.Dev], l.MTU))
+		}
+		if attrs.RawFlags&unix.IFF_UP == 0 {
+			w.do("set link "+l.Dev+" up", w.h.LinkSetUp(w.links[l.Dev]))
+		}
+	}
+}
+
+func (w *work) dropAddrs(want plan.Kernel, have state) {
+	for _, a := range have.addrs {
+		if !slices.Contains(want.Addrs, a.plan) {
+			w.do("del "+a.plan.String(), w.h.AddrDel(nil, &a.raw))
+		}
+	}
+}
+
+func (w *work) addAddrs(want plan.Kernel, have state) {
+	for _, a := range want.Addrs {
+		if slices.ContainsFunc(have.addrs, func(h addr) bool { return h.plan == a }) {
+			continue
+		}
+		raw := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Dev + label}
+		if a.NoRoute {
+			raw.Flags = unix.IFA_F_NOPREFIXROUTE
+		}
+		err := w.h.AddrAdd(w.links[a.Dev], raw)
+		if errors.Is(err, unix.EEXIST) {
+			continue // someone else gave it to the port: it is there, and not ours to change
+		}
+		w.do("add "+a.String(), err)
+	}
+}
+
+func (w *work) addRoutes(want plan.Kernel, have state) {
+	for _, r := range want.Routes {
+		if slices.ContainsFunc(have.routes, func(h route) bool { return h.plan == r }) {
+			continue
+		}
+		raw := w.routeFrom(r)
+		if slices.ContainsFunc(have.routes, func(h route) bool { return sameKey(h.plan, r) }) {
+			w.do("replace "+r.String(), w.h.RouteReplace(raw))
+			continue
+		}
+		// Refused by the kernel when someone else's route has this very key.
+		w.do("add "+r.String(), w.h.RouteAdd(raw))
+	}
+}
+
+// sameKey reports whether the kernel could not hold both routes.
+func sameKey(a, b plan.Route) bool {
+	return a.Table == b.Table && a.Dst == b.Dst && a.Metric == b.Metric
+}
+
+func (w *work) dropRoutes(want plan.Kernel, have state) {
+	for _, r := range have.routes {
+		if slices.ContainsFunc(want.Routes, func(p plan.Route) bool { return sameKey(p, r.plan) }) {
+			continue // wanted, or replaced above
+		}
+		err := w.h.RouteDel(&r.raw)
+		if errors.Is(err, unix.ESRCH) {
+			continue // went with its address
+		}
+		w.do("del "+r.plan.String(), err)
+	}
+}
+
+func (w *work) addRules(want plan.Kernel, have state) {
+	for _, r := range want.Rules {
+		if !slices.ContainsFunc(have.rules, func(h rule) bool { return h.plan == r }) {
+			w.do("add "+r.String(), w.h.RuleAdd(ruleFrom(r)))
+		}
+	}
+}
+
+func (w *work) dropRules(want plan.Kernel, have state) {
+	for _, r := range have.rules {
+		if !slices.Contains(want.Rules, r.plan) {
+			w.do("del "+r.plan.String(), w.h.RuleDel(&r.raw))
+		}
+	}
+}
+
+// Forget deletes the tracked connections whose answers come back to a: those that
+// were sent through an uplink that is dead now. Their next packet is a new
+// connection through the uplink in use; what can't survive that is reset by its
+// server at once rather than left hanging. It returns how many went.
+func (k *Kernel) Forget(a plan.Addr) (uint, error) {
+	f := &netlink.ConntrackFilter{}
+	if err := f.AddIP(netlink.ConntrackReplyDstIP, a.Prefix.Addr().AsSlice()); err != nil {
+		return 0, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
+	}
+	n, err := k.h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f)
+	if err != nil {
+		return n, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
+	}
+	return n, nil
+}
+
+// label marks addresses as ours: the address label is the device's name and this.
+const label = ":cg"
+
+func isOurs(a netlink.Addr) bool { return strings.HasSuffix(a.Label, label) }

@@ -1,0 +1,178 @@
+package apply
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"clinicgate/netd/plan"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// state is what of the kernel's state is ours, in the plan's words and as the
+// kernel said it.
+type state struct {
+	addrs  []addr
+	routes []route
+	rules  []rule
+}
+
+type addr struct {
+	plan plan.Addr
+	raw  netlink.Addr
+}
+
+type route struct {
+	plan plan.Route
+	raw  netlink.Route
+}
+
+type rule struct {
+	plan plan.Rule
+	raw  netlink.Rule
+}
+
+// A dump that others' changes interrupted may miss entries; it is repeated.
+const dumps = 5
+
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	var all []T
+	var err error
+	for range dumps {
+		all, err = list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
+// ours lists what carries our marks.
+func (w *work) ours() (state, error) {
+	names := map[int]string{}
+	links, err := dump(w.h.LinkList)
+	if err != nil {
+		return state{}, fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
+	var s state
+	addrs, err := dump(func() ([]netlink.Addr, error) { return w.h.AddrList(nil, unix.AF_INET) })
+	if err != nil {
+		return state{}, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if isOurs(a) {
+			s.addrs = append(s.addrs, addr{planAddr(a, names), a})
+		}
+	}
+	// Table 0 in the filter means: all tables.
+	filter := &netlink.Route{Protocol: plan.Protocol}
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return w.h.RouteListFiltered(unix.AF_INET, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return state{}, fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Protocol == plan.Protocol {
+			s.routes = append(s.routes, route{planRoute(r, names), r})
+		}
+	}
+	rules, err := dump(func() ([]netlink.Rule, error) { return w.h.RuleList(unix.AF_INET) })
+	if err != nil {
+		return state{}, fmt.Errorf("list rules: %w", err)
+	}
+	for _, r := range rules {
+		if r.Protocol == plan.Protocol {
+			s.rules = append(s.rules, rule{planRule(r), r})
+		}
+	}
+	return s, nil
+}
+
+func planAddr(a netlink.Addr, names map[int]string) plan.Addr {
+	return plan.Addr{Dev: names[a.LinkIndex], Prefix: prefix(a.IPNet), NoRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0}
+}
+
+func planRoute(r netlink.Route, names map[int]string) plan.Route {
+	p := plan.Route{
+		Table:       r.Table,
+		Dst:         netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		Metric:      r.Priority,
+		Unreachable: r.Type == unix.RTN_UNREACHABLE,
+		Dev:         names[r.LinkIndex],
+		Via:         address(r.Gw),
+		OnLink:      r.Flags&unix.RTNH_F_ONLINK != 0,
+		Src:         address(r.Src),
+	}
+	if r.Dst != nil {
+		p.Dst = prefix(r.Dst)
+	}
+	return p
+}
+
+func planRule(r netlink.Rule) plan.Rule {
+	p := plan.Rule{Priority: r.Priority, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0}
+	if r.Src != nil {
+		p.From = prefix(r.Src)
+	}
+	return p
+}
+
+func (w *work) routeFrom(r plan.Route) *netlink.Route {
+	raw := &netlink.Route{
+		Family: unix.AF_INET, Protocol: plan.Protocol, Table: r.Table, Dst: ipNet(r.Dst), Priority: r.Metric,
+		Scope: netlink.SCOPE_LINK,
+	}
+	if r.Unreachable {
+		raw.Type, raw.Scope = unix.RTN_UNREACHABLE, netlink.SCOPE_UNIVERSE
+		return raw
+	}
+	raw.LinkIndex = w.links[r.Dev].Attrs().Index
+	if r.Via.IsValid() {
+		raw.Gw, raw.Scope = r.Via.AsSlice(), netlink.SCOPE_UNIVERSE
+	}
+	if r.OnLink {
+		raw.Flags = unix.RTNH_F_ONLINK
+	}
+	if r.Src.IsValid() {
+		raw.Src = r.Src.AsSlice()
+	}
+	return raw
+}
+
+func ruleFrom(r plan.Rule) *netlink.Rule {
+	raw := netlink.NewRule()
+	raw.Family, raw.Protocol = unix.AF_INET, plan.Protocol
+	raw.Priority, raw.Table = r.Priority, r.Table
+	if r.Mark != 0 {
+		mask := uint32(plan.MarkMask)
+		raw.Mark, raw.Mask = r.Mark, &mask
+	}
+	if r.From.IsValid() {
+		raw.Src = ipNet(r.From)
+	}
+	if r.NoDefault {
+		raw.SuppressPrefixlen = 0
+	}
+	return raw
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func prefix(n *net.IPNet) netip.Prefix {
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(address(n.IP), bits)
+}
+
+func address(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
