@@ -225,3 +225,25 @@ func TestDgramSurvivesTheMachine(t *testing.T) {
 		os.Remove(theirs)
 	}
 }
+
+func TestJackTakesANewDevice(t *testing.T) {
+	jack, far := NewJack(), newMemEnd()
+	link := New(jack, far, 1)
+	defer link.Close()
+	for boot := range 3 {
+		device := newMemEnd()
+		jack.Plug(device)
+		device.in <- []byte("hello")
+		if got := string(<-far.out); got != "hello" {
+			t.Errorf("boot %d: got %q", boot, got)
+		}
+		far.in <- []byte("welcome")
+		if got := string(<-device.out); got != "welcome" {
+			t.Errorf("boot %d: the device got %q", boot, got)
+		}
+		jack.Unplug()
+		if err := jack.WriteFrame([]byte("nobody")); err == nil {
+			t.Error("an empty jack took a frame")
+		}
+	}
+}
