@@ -1,0 +1,75 @@
+package clinic
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"clinicgate/firmware/lab/netns"
+	"clinicgate/firmware/lab/proc"
+)
+
+// wgKey is a WireGuard key pair in the form the tools want.
+type wgKey struct {
+	Private, Public string
+}
+
+func newWGKey() (wgKey, error) {
+	k, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return wgKey{}, err
+	}
+	b64 := base64.StdEncoding.EncodeToString
+	return wgKey{b64(k.Bytes()), b64(k.PublicKey().Bytes())}, nil
+}
+
+// wgPeer is the far side of a tunnel.
+type wgPeer struct {
+	Key      string // public
+	Allowed  string
+	Endpoint string // empty: it calls us
+}
+
+// wireGuard brings up a tunnel device in space: stock wireguard-go, set up by
+// Debian's wg as any administrator would. The device's name is unique on the
+// machine, because wireguard-go's control sockets share one folder.
+func (c *Clinic) wireGuard(ctx context.Context, space *netns.Space, device string, key wgKey, port string, peer wgPeer) (*proc.Proc, error) {
+	p, err := c.start(proc.Spec{
+		Name: device, Args: []string{c.bin("wireguard"), "-f", device}, Space: space, Env: []string{"LOG_LEVEL=verbose"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.WaitLine(ctx, "UAPI listener started"); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(c.Dir, device+".key")
+	if err := os.WriteFile(file, []byte(key.Private), 0o600); err != nil {
+		return nil, err
+	}
+	args := []string{"wg", "set", device, "private-key", file, "listen-port", port, "peer", peer.Key, "allowed-ips", peer.Allowed}
+	if peer.Endpoint != "" {
+		args = append(args, "endpoint", peer.Endpoint, "persistent-keepalive", "5")
+	}
+	if _, err := proc.Run(ctx, space, args...); err != nil {
+		return nil, fmt.Errorf("set up tunnel: %w", err)
+	}
+	return p, space.Up(device)
+}
+
+// startHub starts the cloud's end of the tunnel.
+func (c *Clinic) startHub(ctx context.Context) error {
+	device := "wg-" + c.Name
+	peer := wgPeer{Key: c.keys.box.Public, Allowed: BoxInside + "/32,10.20.0.0/24"}
+	if _, err := c.wireGuard(ctx, c.Hub, device, c.keys.hub, "51820", peer); err != nil {
+		return err
+	}
+	return first(
+		addr(c.Hub, device, HubInside+"/24"),
+		func() error { return c.Hub.RouteDev("10.20.0.0/24", device) },
+	)
+}

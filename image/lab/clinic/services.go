@@ -1,0 +1,79 @@
+package clinic
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"clinicgate/firmware/lab/proc"
+	"clinicgate/image/lab/ehr"
+)
+
+// HospitalUser and HospitalPassword open the hospital's DICOMweb.
+const (
+	HospitalUser     = "clinicgate"
+	HospitalPassword = "portillo-lab"
+)
+
+// startISPA gives out addresses as an ISP does.
+func (c *Clinic) startISPA(ctx context.Context) error {
+	p, err := c.start(proc.Spec{Name: "dnsmasq", Space: c.ISPA, Args: []string{
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--log-facility=-", "--log-dhcp",
+		"--port=0", "--interface=wan", "--bind-interfaces", "--dhcp-authoritative",
+		"--dhcp-range=100.64.1.100,100.64.1.199,255.255.255.0,10m", "--dhcp-option=option:router,100.64.1.1",
+		"--dhcp-leasefile=" + filepath.Join(c.Dir, "isp-a.leases"),
+	}})
+	if err != nil {
+		return err
+	}
+	return p.WaitLine(ctx, "DHCP, IP range")
+}
+
+// startEHR starts the cloud's FHIR server with two patients.
+func (c *Clinic) startEHR(ctx context.Context) (err error) {
+	var bundles []string
+	for _, name := range []string{"practitioners", "hospitals", "alva-dickinson", "cecelia-romaguera"} {
+		bundles = append(bundles, filepath.Join(c.Root, "image/lab/testdata/synthea", name+".json.gz"))
+	}
+	c.EHR, err = ehr.Start(ctx, ehr.Config{
+		Space: c.Cloud, Dir: filepath.Join(c.Root, "build/lab/ehr"), Listen: "10.98.1.10:8103", Bundles: bundles, Log: c.log("ehr"),
+	})
+	if err == nil {
+		c.procs = append(c.procs, c.EHR.Proc)
+	}
+	return err
+}
+
+// startHospital starts Orthanc with DICOMweb behind a password.
+func (c *Clinic) startHospital(ctx context.Context) error {
+	store := filepath.Join(c.Dir, "orthanc")
+	if err := os.RemoveAll(store); err != nil { // a hospital that never saw this clinic
+		return err
+	}
+	config, err := json.MarshalIndent(map[string]any{
+		"Name": "Hospital", "StorageDirectory": store, "IndexDirectory": store,
+		"Plugins":  []string{"/usr/share/orthanc/plugins/libOrthancDicomWeb.so"},
+		"HttpPort": 8042, "RemoteAccessAllowed": true, "AuthenticationEnabled": true,
+		"RegisteredUsers": map[string]string{HospitalUser: HospitalPassword},
+		"DicomAet":        "HOSPITAL", "DicomPort": 4242,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(c.Dir, "orthanc.json")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		return err
+	}
+	p, err := c.start(proc.Spec{Name: "orthanc", Space: c.Hospital, Args: []string{"Orthanc", file}})
+	if err != nil {
+		return err
+	}
+	return p.WaitPort(ctx, "10.98.2.10:8042")
+}
+
+// HospitalClient is an HTTP client inside the hospital, for the ground truth.
+func (c *Clinic) HospitalClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: c.Hospital.DialContext}}
+}

@@ -1,0 +1,108 @@
+package clinic
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"clinicgate/firmware/lab/pki"
+)
+
+// exampleReader and exampleHub are the lines of docs/site.example.toml that differ
+// from one clinic to the next.
+const (
+	exampleReader = `match = "QEMU USB CCID"`
+	exampleHub    = `peer_key  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="`
+)
+
+// writeSite makes the content of the clinic's site stick in Dir/stick: the example
+// site with real keys, the anchors, and each program's secrets. The devices of
+// the LAN get their certificates in Dir/devices.
+func (c *Clinic) writeSite(context.Context) error {
+	var err error
+	if c.keys.hub, err = newWGKey(); err != nil {
+		return err
+	}
+	if c.keys.box, err = newWGKey(); err != nil {
+		return err
+	}
+	if c.World, err = pki.New(time.Now()); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(c.Stick()); err != nil {
+		return err
+	}
+	return first(
+		func() error { return c.World.WriteAnchors(filepath.Join(c.Stick(), "anchors")) },
+		c.writeSiteFile, c.writeSecrets, c.writeDevices,
+	)
+}
+
+// Stick is the folder with the content of the site stick.
+func (c *Clinic) Stick() string { return filepath.Join(c.Dir, "stick") }
+
+func (c *Clinic) writeSiteFile() error {
+	text, err := os.ReadFile(filepath.Join(c.Root, "docs/site.example.toml"))
+	if err != nil {
+		return err
+	}
+	text, err = replaceOnce(text, exampleHub, fmt.Sprintf("peer_key  = %q", c.keys.hub.Public))
+	if err != nil {
+		return err
+	}
+	if c.Reader != "" {
+		if text, err = replaceOnce(text, exampleReader, fmt.Sprintf("match = %q", c.Reader)); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(c.Stick(), "site.toml"), text, 0o644)
+}
+
+func replaceOnce(text []byte, old, new string) ([]byte, error) {
+	if n := bytes.Count(text, []byte(old)); n != 1 {
+		return nil, fmt.Errorf("docs/site.example.toml: got %q %d times, want it once", old, n)
+	}
+	return bytes.Replace(text, []byte(old), []byte(new), 1), nil
+}
+
+func (c *Clinic) writeSecrets() error {
+	box, err := c.World.Gateway(net.ParseIP(Gateway), net.ParseIP("10.20.0.2"))
+	if err != nil {
+		return err
+	}
+	secrets := filepath.Join(c.Stick(), "secrets")
+	return first(
+		func() error { return box.Write(filepath.Join(secrets, "cardauth"), "tls") },
+		func() error { return box.Write(filepath.Join(secrets, "syncd"), "tls") },
+		func() error {
+			return os.WriteFile(filepath.Join(secrets, "syncd", "hospital.auth"), []byte(HospitalUser+":"+HospitalPassword+"\n"), 0o600)
+		},
+		func() error { return os.MkdirAll(filepath.Join(secrets, "netd"), 0o700) },
+		func() error {
+			return os.WriteFile(filepath.Join(secrets, "netd", "hub.key"), []byte(c.keys.box.Private+"\n"), 0o600)
+		},
+	)
+}
+
+// writeDevices makes the certificates of the LAN's devices, and the CA that lets
+// them know the box.
+func (c *Clinic) writeDevices() error {
+	dir := filepath.Join(c.Dir, "devices")
+	for kind, name := range map[string]string{"workstation": "ws1", "mqtt": "monitor1"} {
+		d, err := c.World.Client(kind, name)
+		if err != nil {
+			return err
+		}
+		if err := d.Write(dir, name); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "ca.pem"), c.World.Devices.PEM(), 0o644)
+}
+
+// Device is the path of a file of a LAN device: "ca.pem", "ws1.crt", "monitor1.key"...
+func (c *Clinic) Device(file string) string { return filepath.Join(c.Dir, "devices", file) }
