@@ -11,6 +11,7 @@ import (
 type Page struct {
 	Entries []json.RawMessage
 	Next    string // Bundle.link next as it stands, empty on the last page
+	Total   int    // matches of the whole search as the EHR counts; -1 when it does not say
 }
 
 // ErrForeign is a search answer that holds what was not asked for: a resource of
@@ -20,7 +21,7 @@ var ErrForeign = fmt.Errorf("%w: holds a resource that was not asked for", ErrBo
 // DecodePage checks one page of the answer to s: every entry is of the type and
 // of the patient asked for. One that is not spoils the page.
 func DecodePage(body []byte, s Search, base string) (Page, error) {
-	m, err := members(body, "resourceType", "type", "entry", "link")
+	m, err := members(body, "resourceType", "type", "total", "entry", "link")
 	if err != nil {
 		return Page{}, err
 	}
@@ -30,7 +31,12 @@ func DecodePage(body []byte, s Search, base string) (Page, error) {
 	if t, _ := text(m["type"]); t != "searchset" {
 		return Page{}, fmt.Errorf("%w: want a Bundle of type searchset", ErrBody)
 	}
-	var p Page
+	p := Page{Total: -1}
+	if raw := m["total"]; raw != nil {
+		if err := json.Unmarshal(raw, &p.Total); err != nil {
+			return Page{}, fmt.Errorf("%w: Bundle.total is not a number", ErrBody)
+		}
+	}
 	var entries []json.RawMessage
 	if raw := m["entry"]; raw != nil {
 		if err := json.Unmarshal(raw, &entries); err != nil {
