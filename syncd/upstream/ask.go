@@ -1,0 +1,171 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"clinicgate/syncd/fhir"
+)
+
+// Ask asks the EHR. With the ETag of a stored answer, changed is false when that
+// one still holds; the Answer then has no body. Callers that ask the same at the
+// same time share one request; none of them can end it for the others.
+func (c *Client) Ask(ctx context.Context, q fhir.Query, etag string) (a fhir.Answer, changed bool, err error) {
+	shared := c.flight.DoChan(q.Key()+"\n"+etag, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+		defer cancel()
+		a, err := c.ask(ctx, q, etag)
+		c.note(err)
+		return a, err
+	})
+	select {
+	case <-ctx.Done():
+		return fhir.Answer{}, false, fmt.Errorf("%w: the reader went away", ErrUnreachable)
+	case r := <-shared:
+		a, _ := r.Val.(fhir.Answer)
+		return a, a.Body != nil, r.Err
+	}
+}
+
+func (c *Client) ask(ctx context.Context, q fhir.Query, etag string) (fhir.Answer, error) {
+	switch q := q.(type) {
+	case fhir.Ref:
+		return c.read(ctx, q, etag)
+	case fhir.Search:
+		return c.search(ctx, q)
+	}
+	return fhir.Answer{}, fmt.Errorf("ask for a %T: not known", q)
+}
+
+// read is GET [base]/Type/id.
+func (c *Client) read(ctx context.Context, ref fhir.Ref, etag string) (fhir.Answer, error) {
+	at := time.Now() // what the answer says is at least as young
+	resp, body, err := c.get(ctx, c.base.String()+"/"+ref.String(), etag, maxBody)
+	if err != nil {
+		return fhir.Answer{}, err
+	}
+	if resp.StatusCode == http.StatusNotModified && etag != "" {
+		return answer(resp, nil, at), nil
+	}
+	if err := checkStatus(resp, body); err != nil {
+		return fhir.Answer{}, err
+	}
+	env, err := fhir.Decode(body, c.base.String())
+	if err != nil {
+		return fhir.Answer{}, fmt.Errorf("%w: %w", ErrNonsense, err)
+	}
+	if env.Ref != ref {
+		return fhir.Answer{}, fmt.Errorf("%w: another resource", ErrForeign)
+	}
+	return answer(resp, body, at), nil
+}
+
+// search gathers all pages of a search into one answer, so that what is kept is
+// complete and pages can be cut without the EHR.
+func (c *Client) search(ctx context.Context, s fhir.Search) (fhir.Answer, error) {
+	at := time.Now()
+	next := fmt.Sprintf("%s/%s&_count=%d", c.base, s.Key(), pageSize)
+	var all []json.RawMessage
+	var a fhir.Answer
+	room := int64(maxBody)
+	for n := 0; next != ""; n++ {
+		if n == maxPages {
+			return fhir.Answer{}, fmt.Errorf("%w: a search of more than %d pages", ErrNonsense, maxPages)
+		}
+		resp, body, err := c.get(ctx, next, "", room)
+		if err != nil {
+			return fhir.Answer{}, err
+		}
+		if err := checkStatus(resp, body); err != nil {
+			return fhir.Answer{}, err
+		}
+		room -= int64(len(body))
+		page, err := fhir.DecodePage(body, s, c.base.String())
+		if err != nil {
+			return fhir.Answer{}, nonsense(err)
+		}
+		one := answer(resp, nil, at)
+		if n == 0 {
+			a = one
+		}
+		a.Policy.NoStore = a.Policy.NoStore || one.Policy.NoStore
+		all = append(all, page.Entries...)
+		if next, err = c.next(page.Next); err != nil {
+			return fhir.Answer{}, err
+		}
+		if next == "" && len(all) < page.Total {
+			return fhir.Answer{}, fmt.Errorf("%w: a search of %d matches that ends after %d", ErrNonsense, page.Total, len(all))
+		}
+	}
+	a.ETag, a.LastModified = "", "" // of a page, not of the whole
+	a.Body = fhir.Join(all)
+	return a, nil
+}
+
+// next checks a link to the next page: it must stay at this EHR, or whoever
+// writes an answer could send us anywhere.
+func (c *Client) next(link string) (string, error) {
+	if link == "" {
+		return "", nil
+	}
+	u, err := url.Parse(link)
+	if err != nil {
+		return "", fmt.Errorf("%w: a next page without an address", ErrNonsense)
+	}
+	u = c.base.JoinPath("/").ResolveReference(u)
+	inside := u.Path == c.base.Path || strings.HasPrefix(u.Path, c.base.Path+"/")
+	if u.Scheme != c.base.Scheme || u.Host != c.base.Host || u.User != nil || !inside {
+		return "", fmt.Errorf("%w: a next page at another server", ErrNonsense)
+	}
+	return u.String(), nil
+}
+
+func nonsense(err error) error {
+	if errors.Is(err, fhir.ErrForeign) {
+		return fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNonsense, err)
+}
+
+// checkStatus sorts answers: nil for 200 with FHIR JSON, *Refusal for the EHR's
+// own no, ErrUnreachable for "not now", ErrNonsense for all else.
+func checkStatus(resp *http.Response, body []byte) error {
+	status := resp.StatusCode
+	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
+		return fmt.Errorf("%w: it answers with status %d", ErrUnreachable, status)
+	}
+	if !fhir.JSONBody(resp.Header.Get("Content-Type")) {
+		return fmt.Errorf("%w: status %d with content that is not FHIR JSON", ErrNonsense, status)
+	}
+	if status == http.StatusOK {
+		return nil
+	}
+	env, err := fhir.Decode(body, "")
+	if status >= 400 && err == nil && env.Type == "OperationOutcome" {
+		return &Refusal{Status: status, Body: body}
+	}
+	return fmt.Errorf("%w: status %d to a read", ErrNonsense, status)
+}
+
+func answer(resp *http.Response, body []byte, at time.Time) fhir.Answer {
+	h := resp.Header
+	return fhir.Answer{
+		Body: body, At: at,
+		ETag: bounded(h.Get("ETag")), LastModified: bounded(h.Get("Last-Modified")),
+		Policy: fhir.ParsePolicy(h.Get("Cache-Control"), h.Get("Age")),
+	}
+}
+
+// bounded drops a validator too long to be one.
+func bounded(s string) string {
+	if len(s) > 256 {
+		return ""
+	}
+	return s
+}

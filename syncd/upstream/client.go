@@ -1,0 +1,162 @@
+// Package upstream asks the clinic's EHR. Its one guarantee: what it returns was
+// asked for, whole, and of the right patient; everything else is a typed error
+// within the time allowed, whatever the EHR or the line does.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"clinicgate/firmware/wire"
+)
+
+// Bounds of a conversation with the EHR.
+const (
+	maxBody   = 32 << 20 // bytes of one answer, all pages of a search together
+	maxInside = 16       // requests in flight
+	maxPages  = 200      // of one search
+	pageSize  = 500      // resources asked for a page
+)
+
+// After no answer from the EHR a reader who has a stored answer is not made to
+// wait again for this long, unless the path changes.
+const rest = 5 * time.Second
+
+// Client talks to one EHR. Safe for concurrent use.
+type Client struct {
+	base    *url.URL
+	timeout time.Duration
+
+	kept   *http.Client // connections are kept between requests
+	fresh  *http.Client // every request dials
+	inside chan struct{}
+	flight singleflight.Group
+
+	mu      sync.Mutex
+	path    *wire.Net
+	contact time.Time // last good answer
+	failed  time.Time // last time nothing came, zero after an answer
+	why     string
+}
+
+// New returns a client of the EHR at base. timeout bounds one answer.
+func New(base *url.URL, timeout time.Duration) *Client {
+	transport := func(keep bool) *http.Client {
+		dial := &net.Dialer{Timeout: timeout, KeepAlive: 5 * time.Second}
+		return &http.Client{
+			Transport: &http.Transport{
+				DialContext:            dial.DialContext,
+				ForceAttemptHTTP2:      true,
+				MaxIdleConnsPerHost:    maxInside,
+				MaxConnsPerHost:        2 * maxInside,
+				IdleConnTimeout:        30 * time.Second,
+				MaxResponseHeaderBytes: 64 << 10,
+				DisableKeepAlives:      !keep,
+			},
+			// A redirect is a login page of somebody's network, or worse.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	return &Client{
+		base: base, timeout: timeout,
+		kept: transport(true), fresh: transport(false),
+		inside: make(chan struct{}, maxInside),
+	}
+}
+
+// Follow takes what netd last published, or nil. When the way out changed the
+// rest after a failure is over: the next reader tries at once.
+func (c *Client) Follow(n *wire.Net) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before, _ := Path(c.path, c.base.Hostname())
+	after, ok := Path(n, c.base.Hostname())
+	moved := c.path != nil && n != nil && c.path.Active != n.Active
+	if ok && (before != after || moved) {
+		c.failed = time.Time{}
+	}
+	c.path = n
+}
+
+// Down says why the EHR is not worth waiting for now, or "".
+func (c *Client) Down(now time.Time) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if reason, ok := Path(c.path, c.base.Hostname()); !ok {
+		return reason
+	}
+	if !c.failed.IsZero() && now.Sub(c.failed) < rest {
+		return c.why
+	}
+	return ""
+}
+
+// Status is for people: the time of the last good answer, and what is wrong.
+func (c *Client) Status() (contact time.Time, wrong string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if reason, ok := Path(c.path, c.base.Hostname()); !ok {
+		return c.contact, reason
+	}
+	if c.failed.IsZero() {
+		return c.contact, ""
+	}
+	return c.contact, c.why
+}
+
+func (c *Client) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.contact, c.failed, c.why = time.Now(), time.Time{}, ""
+	case errors.Is(err, ErrUnreachable):
+		c.failed, c.why = time.Now(), err.Error()
+	default:
+		c.failed = time.Time{} // it answers, if not well
+	}
+}
+
+// get makes one request and reads the whole answer, at most room bytes. The
+// response's body is closed.
+func (c *Client) get(ctx context.Context, target, etag string, room int64) (*http.Response, []byte, error) {
+	select {
+	case c.inside <- struct{}{}:
+		defer func() { <-c.inside }()
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("%w: too many requests wait for it", ErrUnreachable)
+	}
+	if reason, ok := c.usable(); !ok {
+		return nil, nil, fmt.Errorf("%w: %s", ErrUnreachable, reason)
+	}
+	resp, err := c.race(ctx, target, etag)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %s", ErrUnreachable, cause(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, room+1))
+	switch {
+	case ctx.Err() != nil:
+		return nil, nil, fmt.Errorf("%w: its answer did not end in time", ErrUnreachable)
+	case err != nil:
+		return nil, nil, fmt.Errorf("%w: its answer broke off: %s", ErrUnreachable, cause(err))
+	case int64(len(body)) > room:
+		return nil, nil, fmt.Errorf("%w: more than %d MiB", ErrNonsense, maxBody>>20)
+	}
+	return resp, body, nil
+}
+
+func (c *Client) usable() (string, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Path(c.path, c.base.Hostname())
+}
