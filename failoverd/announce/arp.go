@@ -1,0 +1,104 @@
+package announce
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// arpLen is an ARP packet for IPv4 over Ethernet (RFC 826).
+const arpLen = 28
+
+// protocol is unix.ETH_P_ARP in network order, as a sockaddr wants it: every board
+// of ours is little-endian.
+const protocol = 0x0608
+
+// arpHeader is hardware Ethernet, protocol IPv4, lengths 6 and 4.
+var arpHeader = [...]byte{0, 1, 8, 0, 6, 4}
+
+// ARP speaks and listens on one port. Say and Hear may be called from different
+// goroutines; Close wakes both.
+type ARP struct {
+	file  *os.File
+	index int
+	mac   net.HardwareAddr
+}
+
+// OpenARP opens the port with that index, whose hardware address is mac.
+func OpenARP(index int, mac net.HardwareAddr) (*ARP, error) {
+	if len(mac) != 6 {
+		return nil, fmt.Errorf("open ARP socket: port %d has hardware address %q, want 6 bytes", index, mac)
+	}
+	// Protocol 0 until bound: else every port's ARP arrives in between.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open ARP socket: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: index, Protocol: protocol}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open ARP socket: bind to port %d: %w", index, err)
+	}
+	return &ARP{file: os.NewFile(uintptr(fd), "arp"), index: index, mac: mac}, nil
+}
+
+// Say broadcasts a gratuitous ARP request: the address is at our port now (RFC
+// 9568 §8.1.2 with errata 7947 and 7949). The address must be on the port before.
+func (a *ARP) Say(addr netip.Addr) error {
+	raw, err := a.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("announce %v: %w", addr, err)
+	}
+	to := &unix.SockaddrLinklayer{Ifindex: a.index, Protocol: protocol, Halen: 6}
+	copy(to.Addr[:], "\xff\xff\xff\xff\xff\xff")
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendto(int(fd), gratuitous(a.mac, addr), 0, to)
+		return true
+	})
+	if err = errors.Join(err, sendErr); err != nil {
+		return fmt.Errorf("announce %v: %w", addr, err)
+	}
+	return nil
+}
+
+// Hear waits for somebody on the network to say, in a request or an answer, that
+// an address is theirs. What is no ARP for IPv4 is passed over.
+func (a *ARP) Hear() (netip.Addr, net.HardwareAddr, error) {
+	var buf [64]byte
+	for {
+		n, err := a.file.Read(buf[:])
+		if err != nil {
+			return netip.Addr{}, nil, fmt.Errorf("hear ARP: %w", err)
+		}
+		if addr, mac, ok := sender(buf[:n]); ok && !bytes.Equal(mac, a.mac) {
+			return addr, mac, nil
+		}
+	}
+}
+
+// Close ends the listening.
+func (a *ARP) Close() error { return a.file.Close() }
+
+// gratuitous makes the request: who has addr? addr, which is at mac, asks.
+func gratuitous(mac net.HardwareAddr, addr netip.Addr) []byte {
+	b := append(make([]byte, 0, arpLen), arpHeader[:]...)
+	b = binary.BigEndian.AppendUint16(b, 1) // request
+	b = append(append(b, mac...), addr.AsSlice()...)
+	return append(append(b, mac...), addr.AsSlice()...)
+}
+
+// sender reads who says to have which address. A probe (RFC 5227 §1.1) comes from
+// 0.0.0.0 and claims nothing.
+func sender(b []byte) (netip.Addr, net.HardwareAddr, bool) {
+	if len(b) < arpLen || !bytes.Equal(b[:6], arpHeader[:]) {
+		return netip.Addr{}, nil, false
+	}
+	addr := netip.AddrFrom4([4]byte(b[14:18]))
+	return addr, bytes.Clone(b[8:14]), !addr.IsUnspecified()
+}
