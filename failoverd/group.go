@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"clinicgate/failoverd/advert"
+	"clinicgate/failoverd/announce"
+	"clinicgate/failoverd/config"
+	"clinicgate/failoverd/packet"
+	"clinicgate/failoverd/port"
+	"clinicgate/failoverd/vrrp"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/metric"
+)
+
+// A group is one virtual router with its hands: one goroutine owns it, readers
+// hand it what they received.
+type group struct {
+	cfg    config.Group
+	index  int // in the report
+	log    *slog.Logger
+	rep    *report
+	faults *groupFaults
+	router *vrrp.Router
+
+	sent, received *metric.Counter
+	refused        func(reason string) *metric.Counter
+
+	looks  chan struct{} // the port may have changed
+	inbox  chan received
+	claims chan claim
+
+	line *line         // nil while the port is unfit
+	form []advert.Form // to send; both until another box was heard
+}
+
+func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, index int) *group {
+	return &group{
+		cfg: cfg, index: index, rep: rep,
+		log:      env.Log.With("group", cfg.Name),
+		faults:   newGroupFaults(env.Faults, cfg),
+		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt}, time.Now()),
+		sent:     m.Counter(metricSent, "Advertisements sent.", "group", cfg.Name),
+		received: m.Counter(metricReceived, "Advertisements of this group received from other boxes.", "group", cfg.Name),
+		refused: func(reason string) *metric.Counter {
+			return m.Counter(metricRefused, "Packets refused, by reason.", "group", cfg.Name, "reason", reason)
+		},
+		looks:  make(chan struct{}, 1),
+		inbox:  make(chan received, 64),
+		claims: make(chan claim, 16),
+		form:   []advert.Form{advert.RFC9568, advert.RFC5798},
+	}
+}
+
+// poke has the group look at its port again. It never blocks.
+func (g *group) poke() {
+	select {
+	case g.looks <- struct{}{}:
+	default:
+	}
+}
+
+// run is the group's life. Its end is graceful: the other box is told at once.
+func (g *group) run(ctx context.Context) error {
+	defer g.unplug()
+	g.look()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		g.faults.expire(time.Now())
+		g.rep.show(g.index, g.router.Status())
+		timer.Reset(wait(g.router.Deadline()))
+		select {
+		case <-ctx.Done():
+			g.step(vrrp.Stop{Reason: "failoverd stops"})
+			g.rep.show(g.index, g.router.Status())
+			return nil
+		case <-g.looks:
+			g.look()
+		case r := <-g.inbox:
+			g.take(r)
+		case c := <-g.claims:
+			g.conflict(c)
+		case <-timer.C:
+			g.drain()
+			g.step(vrrp.Tick{})
+		}
+	}
+}
+
+// wait is the time until a deadline; without one, long enough.
+func wait(deadline time.Time) time.Duration {
+	if deadline.IsZero() {
+		return time.Hour
+	}
+	return max(0, time.Until(deadline))
+}
+
+// drain takes what was received before the timer fired and lay waiting: a box
+// that slept must hear the other before it believes in its death.
+func (g *group) drain() {
+	for {
+		select {
+		case r := <-g.inbox:
+			g.take(r)
+		default:
+			return
+		}
+	}
+}
+
+// look takes the router in or out of the game, as the port is.
+func (g *group) look() {
+	p, err := port.Look(g.cfg.Port, announce.Label(g.cfg.Port))
+	if err != nil {
+		g.log.Error("look at port", "err", err)
+		return
+	}
+	self, fault := p.Fit(g.cfg.Addresses)
+	g.faults.port(fault)
+	if fault != nil {
+		g.out(fault.What)
+		return
+	}
+	if l := g.line; l == nil || l.deaf.Load() || l.index != p.Index || l.self != self {
+		l, err := plug(p, self, g)
+		if err != nil {
+			g.log.Error("open port", "err", err)
+			g.out(err.Error())
+			return
+		}
+		g.unplug()
+		g.line = l
+	}
+	g.step(vrrp.Start{Self: self})
+	if g.router.Status().State == vrrp.Active && p.Missing(g.cfg.Addresses) {
+		g.log.Warn("the addresses were taken off the port, putting them back")
+		g.do(vrrp.Claim)
+		g.do(vrrp.Announce)
+	}
+}
+
+// out ends the group's part in the game until its port is fit again.
+func (g *group) out(reason string) {
+	g.step(vrrp.Stop{Reason: reason})
+	g.unplug()
+}
+
+func (g *group) unplug() {
+	if g.line != nil {
+		g.line.close()
+		g.line = nil
+	}
+}
+
+// step moves the router and does what it says.
+func (g *group) step(ev vrrp.Event) {
+	for _, a := range g.router.Step(time.Now(), ev) {
+		if err := g.do(a); err != nil {
+			g.log.Warn(a.String(), "err", err)
+			if a == vrrp.Claim { // a master without the addresses is no master
+				g.out(err.Error())
+				return
+			}
+		}
+	}
+}
+
+func (g *group) do(a vrrp.Action) error {
+	if g.line == nil {
+		return errors.New("the port is closed")
+	}
+	switch a {
+	case vrrp.Send:
+		return g.send(g.cfg.Priority)
+	case vrrp.Resign:
+		return g.send(advert.Resign)
+	case vrrp.Claim:
+		return announce.Claim(g.line.index, g.cfg.Port, g.cfg.Addresses)
+	case vrrp.Release:
+		return announce.Release(g.line.index, g.cfg.Port, g.cfg.Addresses)
+	case vrrp.Announce:
+		var failed []error
+		for _, p := range g.cfg.Addresses {
+			failed = append(failed, g.line.arp.Say(p.Addr()))
+		}
+		return errors.Join(failed...)
+	}
+	return fmt.Errorf("internal error: action %d", a)
+}
+
+// send sends one advertisement: in the checksum form the other box uses, or, as
+// long as none was heard, in both, because each drops the other's.
+func (g *group) send(priority uint8) error {
+	m := advert.Message{VRID: g.cfg.VRID, Priority: priority, Interval: g.cfg.Interval, Addresses: g.hosts()}
+	for _, form := range g.form {
+		msg, err := m.Append(nil, form, g.line.self, packet.Group)
+		if err != nil {
+			return err
+		}
+		if err := g.line.conn.Send(msg); err != nil {
+			return err
+		}
+		g.sent.Inc()
+	}
+	return nil
+}
+
+func (g *group) hosts() (all []netip.Addr) {
+	for _, p := range g.cfg.Addresses {
+		all = append(all, p.Addr())
+	}
+	return all
+}
+
+// take is one packet or one refusal from the line.
+func (g *group) take(r received) {
+	switch {
+	case r.line != g.line: // of a port that was closed meanwhile
+		return
+	case r.err != nil:
+		g.refused(r.reason).Inc()
+		g.faults.refused(r.err)
+		return
+	case r.msg.VRID != g.cfg.VRID: // another virtual router on the same network
+		return
+	case r.from == g.line.self: // another machine with our own address: not a peer
+		g.refused("own address").Inc()
+		g.faults.refused(fmt.Errorf("advertisement from %v, which is this box's own address", r.from))
+		return
+	}
+	g.received.Inc()
+	g.form = []advert.Form{r.form}
+	g.faults.differs(r.from, r.msg, g.hosts())
+	g.step(vrrp.Heard{From: r.from, Priority: r.msg.Priority, Interval: r.msg.Interval})
+	if g.router.Status().State == vrrp.Active && r.msg.Priority != advert.Resign {
+		g.faults.rival(r.from)
+	} else {
+		g.faults.yielded()
+	}
+}
+
+// conflict is ARP from another machine that says it has one of the addresses. The
+// other box may say so in the moment of a takeover.
+func (g *group) conflict(c claim) {
+	s := g.router.Status()
+	if s.State == vrrp.Active && time.Since(s.Since) > takeoverGrace {
+		g.faults.conflict(c)
+	}
+}

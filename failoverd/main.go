@@ -1,0 +1,61 @@
+//go:debug multipathtcp=0
+
+// Failoverd makes two boxes one: it decides by VRRPv3 which of them has the
+// clinic's addresses, puts them on the port and tells the network. It guarantees
+// that a box which can't reach the clinic's network does not hold them.
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"time"
+
+	"clinicgate/failoverd/announce"
+	"clinicgate/failoverd/config"
+	"clinicgate/failoverd/port"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/metric"
+)
+
+func main() {
+	os.Exit(daemon.Main("failoverd", config.Parse, run))
+}
+
+// lookAgain bounds how long a change of a port can go unseen if the kernel's
+// message about it was lost.
+const lookAgain = 5 * time.Second
+
+func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
+	swept, err := announce.Sweep()
+	if err != nil {
+		return err
+	}
+	for _, a := range swept {
+		env.Log.Warn("took off an address that a killed run left", "address", a)
+	}
+	var metrics metric.Set
+	rep := newReport(env, &metrics, cfg)
+	rep.publish()
+	var tasks []daemon.Task
+	var groups []*group
+	for i, g := range cfg.Groups {
+		gr := newGroup(g, env, rep, &metrics, i)
+		groups = append(groups, gr)
+		tasks = append(tasks, daemon.Task{Name: "group " + g.Name, Run: gr.run})
+	}
+	look := func() {
+		for _, g := range groups {
+			g.poke()
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", &metrics)
+	tasks = append(tasks,
+		daemon.Task{Name: "watch ports", Run: func(ctx context.Context) error { return port.Watch(ctx, look) }},
+		daemon.Task{Name: "look at ports", Run: daemon.Every(lookAgain, func(time.Time) { look() })},
+		env.Control(mux),
+	)
+	env.Ready()
+	return daemon.Run(ctx, tasks...)
+}

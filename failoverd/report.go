@@ -1,0 +1,85 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"clinicgate/failoverd/config"
+	"clinicgate/failoverd/vrrp"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/metric"
+	"clinicgate/firmware/wire"
+)
+
+// Metric names.
+const (
+	metricSent     = "failoverd_adverts_sent_total"
+	metricReceived = "failoverd_adverts_received_total"
+	metricRefused  = "failoverd_adverts_refused_total"
+	metricChanges  = "failoverd_role_changes_total"
+	metricMaster   = "failoverd_master"
+)
+
+// seenStep is how fine failoverd.json tells when the other box was last heard:
+// the file must not be written for every advertisement.
+const seenStep = 10 * time.Second
+
+// A report is failoverd.json and the figures, filled by all groups.
+type report struct {
+	env     *daemon.Env
+	metrics *metric.Set
+
+	mu     sync.Mutex
+	groups []wire.Group
+}
+
+func newReport(env *daemon.Env, metrics *metric.Set, cfg config.Config) *report {
+	r := &report{env: env, metrics: metrics, groups: []wire.Group{}}
+	for _, g := range cfg.Groups {
+		w := wire.Group{
+			Name: g.Name, VRID: int(g.VRID), Port: g.Port, Role: wire.RoleInit, Reason: "failoverd starts",
+			Since: stamp(time.Now()), Priority: int(g.Priority),
+		}
+		for _, a := range g.Addresses {
+			w.Addresses = append(w.Addresses, a.String())
+		}
+		r.groups = append(r.groups, w)
+	}
+	return r
+}
+
+// show takes over what a router says of itself and publishes it if it changed.
+func (r *report) show(i int, s vrrp.Status) {
+	r.mu.Lock()
+	g := &r.groups[i]
+	if role := roles[s.State]; g.Role != role {
+		r.metrics.Counter(metricChanges, "Changes of role.", "group", g.Name, "to", role).Inc()
+		r.env.Log.Info("role", "group", g.Name, "was", g.Role, "now", role, "why", s.Reason)
+		g.Role = role
+	}
+	master := r.metrics.Gauge(metricMaster, "1 while this box has the group's addresses.", "group", g.Name)
+	master.Set(0)
+	if s.State == vrrp.Active {
+		master.Set(1)
+	}
+	g.Reason, g.Since = s.Reason, stamp(s.Since)
+	if s.Peer.IsValid() && (g.Peer != s.Peer.String() || s.PeerSeen.Sub(g.PeerSeen) >= seenStep) {
+		g.Peer, g.PeerSeen = s.Peer.String(), stamp(s.PeerSeen)
+	}
+	r.mu.Unlock()
+	r.publish()
+}
+
+var roles = [...]string{vrrp.Initialize: wire.RoleInit, vrrp.Backup: wire.RoleBackup, vrrp.Active: wire.RoleMaster}
+
+// publish writes failoverd.json unless nothing changed.
+func (r *report) publish() {
+	r.mu.Lock()
+	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...)}
+	r.mu.Unlock()
+	if err := r.env.Publish(wire.FailoverFile, &file); err != nil {
+		r.env.Log.Error("publish", "err", err)
+	}
+}
+
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
