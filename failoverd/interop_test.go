@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/netns"
+	"clinicgate/firmware/lab/proc"
+	"clinicgate/firmware/wire"
+)
+
+// A peer is Debian's keepalived 2.2.7 as the other box. It knows RFC 5798's
+// checksum only and drops what has the newer one.
+type peer struct {
+	c     *clinic
+	space *netns.Space
+	proc  *proc.Proc
+}
+
+func (c *clinic) keepalived(cidr string, priority int) *peer {
+	c.t.Helper()
+	lab.Require(c.t, lab.Program("keepalived"))
+	p := &peer{c: c, space: c.join("k", cidr)}
+	dir := c.t.TempDir()
+	conf := filepath.Join(dir, "keepalived.conf")
+	c.check(os.WriteFile(conf, fmt.Appendf(nil, `global_defs {
+	vrrp_version 3
+}
+vrrp_instance lan {
+	interface lan
+	virtual_router_id 20
+	priority %d
+	advert_int 0.1
+	virtual_ipaddress {
+		%s/24
+	}
+}
+`, priority, shared), 0o600))
+	var err error
+	p.proc, err = proc.Start(proc.Spec{
+		Name: "keepalived", Space: p.space, Log: filepath.Join(dir, "log"),
+		Args: []string{
+			"keepalived", "--dont-fork", "--log-console", "--vrrp", "--use-file", conf,
+			"--pid", filepath.Join(dir, "pid"), "--vrrp_pid", filepath.Join(dir, "vrrp.pid"),
+		},
+	})
+	c.check(err)
+	c.t.Cleanup(func() {
+		p.proc.Stop(3 * time.Second)
+		if c.t.Failed() {
+			c.t.Logf("log of keepalived:\n%s", p.proc.Tail(40))
+		}
+	})
+	return p
+}
+
+func (p *peer) says(text string) {
+	p.c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	p.c.check(p.proc.WaitLine(ctx, text))
+}
+
+func (p *peer) output() string {
+	out, err := p.proc.Output()
+	p.c.check(err)
+	return string(out)
+}
+
+// keepalived is the better one: we follow it, take over when it goes, and yield
+// when it comes back.
+func TestInteropKeepalivedMaster(t *testing.T) {
+	c := newClinic(t)
+	k := c.keepalived("10.20.0.2/24", 150)
+	k.says("Entering MASTER STATE")
+	a := c.node("a", "10.20.0.3/24", 100)
+	c.eventually("ours follows keepalived", func() bool {
+		return a.group().Reason == "10.20.0.2 is master with priority 150, this box has 100"
+	})
+	time.Sleep(time.Second) // ten intervals: nobody moves
+	if g := a.group(); g.Role != wire.RoleBackup || c.owner() != c.mac(k.space) {
+		t.Fatalf("ours is %s, owner %s", g.Role, c.owner())
+	}
+	k.proc.Stop(5 * time.Second)
+	if g := a.is(wire.RoleMaster); g.Reason != "10.20.0.2 stepped down" {
+		t.Errorf("reason %q", g.Reason)
+	}
+	if got, want := c.owner(), c.mac(a.space); got != want {
+		t.Errorf("%s is at %q, want ours %q", shared, got, want)
+	}
+	if f := a.file().Faults; len(f) != 0 {
+		t.Errorf("faults: %+v", f)
+	}
+}
+
+// Ours is the better one: keepalived accepts what we send though it never spoke
+// first, takes over when ours dies, and yields when ours returns.
+func TestInteropKeepalivedBackup(t *testing.T) {
+	c := newClinic(t)
+	a := c.node("a", "10.20.0.2/24", 150)
+	a.is(wire.RoleMaster)
+	k := c.keepalived("10.20.0.3/24", 100)
+	k.says("Entering BACKUP STATE")
+	time.Sleep(2 * time.Second) // twenty intervals
+	if out := k.output(); strings.Contains(out, "MASTER STATE") {
+		t.Fatalf("keepalived did not accept our advertisements:\n%s", out)
+	}
+	c.ip(c.sw, "link", "set", "dev", "a", "down")
+	k.says("Entering MASTER STATE")
+	if got, want := c.owner(), c.mac(k.space); got != want {
+		t.Errorf("%s is at %q, want keepalived's %q", shared, got, want)
+	}
+	a.is(wire.RoleInit)
+	c.ip(c.sw, "link", "set", "dev", "a", "up")
+	a.is(wire.RoleMaster)
+	c.eventually("keepalived yields", func() bool { return strings.Count(k.output(), "Entering BACKUP STATE") == 2 })
+	if got, want := c.owner(), c.mac(a.space); got != want {
+		t.Errorf("%s is at %q, want ours %q", shared, got, want)
+	}
+}
