@@ -23,6 +23,13 @@ func padded(pin string) (string, bool) {
 	return pin + strings.Repeat("\xff", 8-len(pin)), true
 }
 
+func unpadded(pin string) string {
+	for strings.HasSuffix(pin, "\xff") {
+		pin = pin[:len(pin)-1]
+	}
+	return pin
+}
+
 // verify is VERIFY (part 2 §3.2.1): with a PIN, without one (how many tries are
 // left?), or with P1 FF (forget that the PIN was shown).
 func (c *Card) verify(p1, p2 byte, data []byte) int {
@@ -50,7 +57,7 @@ func (c *Card) show(pin string) int {
 	if c.tries == 0 {
 		return swBlocked
 	}
-	if _, ok := padded(strings.TrimRight(pin, "\xff")); !ok || len(pin) != 8 {
+	if _, ok := padded(unpadded(pin)); !ok || len(pin) != 8 {
 		return swData // malformed: no try is spent (part 2 §3.2.1)
 	}
 	if pin != want {
@@ -70,7 +77,7 @@ func (c *Card) change(p1, p2 byte, data []byte) int {
 	if len(data) != 16 {
 		return swData
 	}
-	next := strings.TrimRight(string(data[8:]), "\xff")
+	next := unpadded(string(data[8:]))
 	if _, ok := padded(next); !ok {
 		return swData
 	}
@@ -96,7 +103,7 @@ func (c *Card) resetRetry(p1, p2 byte, data []byte) int {
 		c.unblock--
 		return swTries | c.unblock
 	}
-	next := strings.TrimRight(string(data[8:]), "\xff")
+	next := unpadded(string(data[8:]))
 	if _, ok := padded(next); !ok {
 		return swData
 	}
