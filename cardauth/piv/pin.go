@@ -1,0 +1,102 @@
+package piv
+
+import (
+	"fmt"
+
+	"clinicgate/cardauth/apdu"
+)
+
+// Unknown is what Tries returns when the card doesn't say.
+const Unknown = -1
+
+// pinReference is the PIV application PIN (part 1, table 4a).
+const pinReference = 0x80
+
+// Forget makes the card forget that a PIN was shown. Cards before SP 800-73-4
+// don't know the command; for them a reset does it.
+func (c *Card) Forget() error {
+	_, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P1: 0xFF, P2: pinReference})
+	if err != nil {
+		return fmt.Errorf("forget PIN: %w", err)
+	}
+	return nil
+}
+
+// Tries asks how many wrong PINs the card still takes, 0 when it is blocked. It
+// makes the card forget a PIN shown before: a card that remembers one answers
+// 9000 instead of a count.
+func (c *Card) Tries() (int, error) {
+	if err := c.Forget(); err != nil {
+		return 0, err
+	}
+	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: pinReference})
+	if err != nil {
+		return 0, fmt.Errorf("ask PIN tries: %w", err)
+	}
+	if n, ok := r.Status.Tries(); ok {
+		return n, nil
+	}
+	switch r.Status {
+	case apdu.Blocked:
+		return 0, nil
+	case apdu.OK:
+		return Unknown, nil
+	}
+	return 0, &apdu.StatusError{Act: "ask PIN tries", Status: r.Status}
+}
+
+// CheckPIN says whether a PIN has the form a card takes, without asking a card.
+func CheckPIN(pin []byte) error {
+	if len(pin) < 6 || len(pin) > 8 {
+		return ErrPINForm
+	}
+	for _, d := range pin {
+		if d < '0' || d > '9' {
+			return ErrPINForm
+		}
+	}
+	return nil
+}
+
+// Verify shows the PIN to the card, once. Its copies are wiped, pin itself is the
+// caller's to wipe. After any other error than WrongPIN and ErrBlocked it is not
+// known whether a try was spent.
+func (c *Card) Verify(pin []byte) error {
+	if err := CheckPIN(pin); err != nil {
+		return err
+	}
+	block := [8]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
+	copy(block[:], pin)
+	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: pinReference, Data: block[:]})
+	clear(block[:])
+	if err != nil {
+		return fmt.Errorf("verify PIN: %w", err)
+	}
+	if n, ok := r.Status.Tries(); ok {
+		if n == 0 {
+			return ErrBlocked
+		}
+		return &WrongPIN{n}
+	}
+	switch r.Status {
+	case apdu.OK:
+		return nil
+	case apdu.Blocked:
+		return ErrBlocked
+	case apdu.WrongData: // some cards say this of a wrong PIN in good form
+		return c.wrongAfter6A80()
+	}
+	return &apdu.StatusError{Act: "verify PIN", Status: r.Status}
+}
+
+// wrongAfter6A80 finds out what a card meant by 6A80: the tries say.
+func (c *Card) wrongAfter6A80() error {
+	left, err := c.Tries()
+	switch {
+	case err != nil:
+		return err
+	case left == 0:
+		return ErrBlocked
+	}
+	return &WrongPIN{left}
+}
