@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -105,10 +106,10 @@ func scpSections(b []byte, first int) (patient []byte, err error) {
 }
 
 // scpDemographics reads section 1: fields of tag, length and value up to tag 255
-// (§5.4.3).
+// (§5.4.3). Heal Force pads with zeros instead.
 func scpDemographics(b []byte) (p Patient, err error) {
 	var family, given string
-	for len(b) > 0 && b[0] != 255 {
+	for len(b) > 0 && b[0] != 255 && len(bytes.Trim(b, "\x00")) > 0 {
 		if len(b) < 3 || 3+uint16At(b, 1) > len(b) {
 			return p, malformed(SCPECG, "section 1, tag %d sticks out", b[0])
 		}
