@@ -1,6 +1,8 @@
 package fhir
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,25 @@ type Answer struct {
 	At           time.Time // when it was true, by our clock
 	Policy       Policy
 }
+
+// What can come instead of an Answer. None of these quotes a body or an id.
+var (
+	// ErrUnreachable is no answer: no path, no connection, no time, or a server
+	// that says it can't now (5xx, 429). What is stored may be shown.
+	ErrUnreachable = errors.New("EHR unreachable")
+	// ErrNonsense is an answer that is not what was asked for; when it is another
+	// resource or another patient's it is ErrForeign too. It is never kept.
+	ErrNonsense = errors.New("EHR answers nonsense")
+)
+
+// A Refusal is the server's own no: a status of 4xx with an OperationOutcome.
+type Refusal struct {
+	Status int
+	Body   []byte // the OperationOutcome, as it came
+}
+
+// Error tells the status and nothing of the body.
+func (r *Refusal) Error() string { return fmt.Sprintf("EHR refuses: status %d", r.Status) }
 
 // Policy is what the server lets a cache do (RFC 9111 §5.2.2).
 type Policy struct {

@@ -14,9 +14,9 @@ type Page struct {
 	Total   int    // matches of the whole search as the EHR counts; -1 when it does not say
 }
 
-// ErrForeign is a search answer that holds what was not asked for: a resource of
-// another patient, or of a patient nobody can tell.
-var ErrForeign = fmt.Errorf("%w: holds a resource that was not asked for", ErrBody)
+// ErrForeign is an answer that holds what was not asked for: another resource, or one of
+// another patient or of a patient nobody can tell.
+var ErrForeign = fmt.Errorf("%w: a resource that was not asked for", ErrBody)
 
 // DecodePage checks one page of the answer to s: every entry is of the type and
 // of the patient asked for. One that is not spoils the page.

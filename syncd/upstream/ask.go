@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,7 +25,7 @@ func (c *Client) Ask(ctx context.Context, q fhir.Query, etag string) (a fhir.Ans
 	})
 	select {
 	case <-ctx.Done():
-		return fhir.Answer{}, false, fmt.Errorf("%w: the reader went away", ErrUnreachable)
+		return fhir.Answer{}, false, fmt.Errorf("%w: the reader went away", fhir.ErrUnreachable)
 	case r := <-shared:
 		a, _ := r.Val.(fhir.Answer)
 		return a, a.Body != nil, r.Err
@@ -58,10 +57,10 @@ func (c *Client) read(ctx context.Context, ref fhir.Ref, etag string) (fhir.Answ
 	}
 	env, err := fhir.Decode(body, c.base.String())
 	if err != nil {
-		return fhir.Answer{}, fmt.Errorf("%w: %w", ErrNonsense, err)
+		return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, err)
 	}
 	if env.Ref != ref {
-		return fhir.Answer{}, fmt.Errorf("%w: another resource", ErrForeign)
+		return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, fhir.ErrForeign)
 	}
 	return answer(resp, body, at), nil
 }
@@ -76,7 +75,7 @@ func (c *Client) search(ctx context.Context, s fhir.Search) (fhir.Answer, error)
 	room := int64(maxBody)
 	for n := 0; next != ""; n++ {
 		if n == maxPages {
-			return fhir.Answer{}, fmt.Errorf("%w: a search of more than %d pages", ErrNonsense, maxPages)
+			return fhir.Answer{}, fmt.Errorf("%w: a search of more than %d pages", fhir.ErrNonsense, maxPages)
 		}
 		resp, body, err := c.get(ctx, next, "", room)
 		if err != nil {
@@ -88,7 +87,7 @@ func (c *Client) search(ctx context.Context, s fhir.Search) (fhir.Answer, error)
 		room -= int64(len(body))
 		page, err := fhir.DecodePage(body, s, c.base.String())
 		if err != nil {
-			return fhir.Answer{}, nonsense(err)
+			return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, err)
 		}
 		one := answer(resp, nil, at)
 		if n == 0 {
@@ -100,7 +99,7 @@ func (c *Client) search(ctx context.Context, s fhir.Search) (fhir.Answer, error)
 			return fhir.Answer{}, err
 		}
 		if next == "" && len(all) < page.Total {
-			return fhir.Answer{}, fmt.Errorf("%w: a search of %d matches that ends after %d", ErrNonsense, page.Total, len(all))
+			return fhir.Answer{}, fmt.Errorf("%w: a search of %d matches that ends after %d", fhir.ErrNonsense, page.Total, len(all))
 		}
 	}
 	a.ETag, a.LastModified = "", "" // of a page, not of the whole
@@ -116,41 +115,34 @@ func (c *Client) next(link string) (string, error) {
 	}
 	u, err := url.Parse(link)
 	if err != nil {
-		return "", fmt.Errorf("%w: a next page without an address", ErrNonsense)
+		return "", fmt.Errorf("%w: a next page without an address", fhir.ErrNonsense)
 	}
 	u = c.base.JoinPath("/").ResolveReference(u)
 	inside := u.Path == c.base.Path || strings.HasPrefix(u.Path, c.base.Path+"/")
 	if u.Scheme != c.base.Scheme || u.Host != c.base.Host || u.User != nil || !inside {
-		return "", fmt.Errorf("%w: a next page at another server", ErrNonsense)
+		return "", fmt.Errorf("%w: a next page at another server", fhir.ErrNonsense)
 	}
 	return u.String(), nil
 }
 
-func nonsense(err error) error {
-	if errors.Is(err, fhir.ErrForeign) {
-		return fmt.Errorf("%w: %w", ErrForeign, err)
-	}
-	return fmt.Errorf("%w: %w", ErrNonsense, err)
-}
-
-// checkStatus sorts answers: nil for 200 with FHIR JSON, *Refusal for the EHR's
-// own no, ErrUnreachable for "not now", ErrNonsense for all else.
+// checkStatus sorts answers: nil for 200 with FHIR JSON, *fhir.Refusal for the EHR's
+// own no, fhir.ErrUnreachable for "not now", fhir.ErrNonsense for all else.
 func checkStatus(resp *http.Response, body []byte) error {
 	status := resp.StatusCode
 	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
-		return fmt.Errorf("%w: it answers with status %d", ErrUnreachable, status)
+		return fmt.Errorf("%w: it answers with status %d", fhir.ErrUnreachable, status)
 	}
 	if !fhir.JSONBody(resp.Header.Get("Content-Type")) {
-		return fmt.Errorf("%w: status %d with content that is not FHIR JSON", ErrNonsense, status)
+		return fmt.Errorf("%w: status %d with content that is not FHIR JSON", fhir.ErrNonsense, status)
 	}
 	if status == http.StatusOK {
 		return nil
 	}
 	env, err := fhir.Decode(body, "")
 	if status >= 400 && err == nil && env.Type == "OperationOutcome" {
-		return &Refusal{Status: status, Body: body}
+		return &fhir.Refusal{Status: status, Body: body}
 	}
-	return fmt.Errorf("%w: status %d to a read", ErrNonsense, status)
+	return fmt.Errorf("%w: status %d to a read", fhir.ErrNonsense, status)
 }
 
 func answer(resp *http.Response, body []byte, at time.Time) fhir.Answer {

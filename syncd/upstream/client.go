@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"clinicgate/firmware/wire"
+	"clinicgate/syncd/fhir"
 )
 
 // Bounds of a conversation with the EHR.
@@ -119,7 +120,7 @@ func (c *Client) note(err error) {
 	switch {
 	case err == nil:
 		c.contact, c.failed, c.why = time.Now(), time.Time{}, ""
-	case errors.Is(err, ErrUnreachable):
+	case errors.Is(err, fhir.ErrUnreachable):
 		c.failed, c.why = time.Now(), err.Error()
 	default:
 		c.failed = time.Time{} // it answers, if not well
@@ -133,24 +134,24 @@ func (c *Client) get(ctx context.Context, target, etag string, room int64) (*htt
 	case c.inside <- struct{}{}:
 		defer func() { <-c.inside }()
 	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: too many requests wait for it", ErrUnreachable)
+		return nil, nil, fmt.Errorf("%w: too many requests wait for it", fhir.ErrUnreachable)
 	}
 	if reason, ok := c.usable(); !ok {
-		return nil, nil, fmt.Errorf("%w: %s", ErrUnreachable, reason)
+		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, reason)
 	}
 	resp, err := c.race(ctx, target, etag)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s", ErrUnreachable, cause(err))
+		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, cause(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, room+1))
 	switch {
 	case ctx.Err() != nil:
-		return nil, nil, fmt.Errorf("%w: its answer did not end in time", ErrUnreachable)
+		return nil, nil, fmt.Errorf("%w: its answer did not end in time", fhir.ErrUnreachable)
 	case err != nil:
-		return nil, nil, fmt.Errorf("%w: its answer broke off: %s", ErrUnreachable, cause(err))
+		return nil, nil, fmt.Errorf("%w: its answer broke off: %s", fhir.ErrUnreachable, cause(err))
 	case int64(len(body)) > room:
-		return nil, nil, fmt.Errorf("%w: more than %d MiB", ErrNonsense, maxBody>>20)
+		return nil, nil, fmt.Errorf("%w: more than %d MiB", fhir.ErrNonsense, maxBody>>20)
 	}
 	return resp, body, nil
 }

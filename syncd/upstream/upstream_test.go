@@ -105,36 +105,38 @@ func TestHostileEHR(t *testing.T) {
 		"portal page": {p1, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			io.WriteString(w, "<html>Sign in to the guest network")
-		}, ErrNonsense},
-		"html called FHIR": {p1, say(200, "<html>"), ErrNonsense},
-		"redirect":         {p1, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.9/", 302) }, ErrNonsense},
+		}, fhir.ErrNonsense},
+		"html called FHIR": {p1, say(200, "<html>"), fhir.ErrNonsense},
+		"redirect": {p1, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.9/", http.StatusFound)
+		}, fhir.ErrNonsense},
 		"no content type": {p1, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header()["Content-Type"] = nil
 			io.WriteString(w, patient)
-		}, ErrNonsense},
+		}, fhir.ErrNonsense},
 		"xml": {p1, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/fhir+xml")
 			io.WriteString(w, "<Patient/>")
-		}, ErrNonsense},
-		"empty":               {p1, say(200, ""), ErrNonsense},
-		"no content":          {p1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, ErrNonsense},
-		"another patient":     {p1, say(200, strings.Replace(patient, "p1", "p2", 1)), ErrForeign},
-		"another type":        {p1, say(200, `{"resourceType":"Person","id":"p1"}`), ErrForeign},
-		"two ids":             {p1, say(200, `{"resourceType":"Patient","id":"p1","ID":"p2"}`), ErrNonsense},
-		"no id":               {p1, say(200, `{"resourceType":"Patient"}`), ErrForeign},
-		"cut JSON":            {p1, say(200, patient[:40]), ErrNonsense},
-		"two resources":       {p1, say(200, patient+patient), ErrNonsense},
-		"304 unasked":         {p1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, ErrNonsense},
-		"404 of a proxy":      {p1, func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, ErrNonsense},
-		"404 of another kind": {p1, say(404, patient), ErrNonsense},
-		"503":                 {p1, say(503, ""), ErrUnreachable},
-		"429":                 {p1, say(429, ""), ErrUnreachable},
-		"hangs up":            {p1, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnreachable},
+		}, fhir.ErrNonsense},
+		"empty":               {p1, say(200, ""), fhir.ErrNonsense},
+		"no content":          {p1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, fhir.ErrNonsense},
+		"another patient":     {p1, say(200, strings.Replace(patient, "p1", "p2", 1)), fhir.ErrForeign},
+		"another type":        {p1, say(200, `{"resourceType":"Person","id":"p1"}`), fhir.ErrForeign},
+		"two ids":             {p1, say(200, `{"resourceType":"Patient","id":"p1","ID":"p2"}`), fhir.ErrNonsense},
+		"no id":               {p1, say(200, `{"resourceType":"Patient"}`), fhir.ErrForeign},
+		"cut JSON":            {p1, say(200, patient[:40]), fhir.ErrNonsense},
+		"two resources":       {p1, say(200, patient+patient), fhir.ErrNonsense},
+		"304 unasked":         {p1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304) }, fhir.ErrNonsense},
+		"404 of a proxy":      {p1, func(w http.ResponseWriter, _ *http.Request) { http.NotFound(w, nil) }, fhir.ErrNonsense},
+		"404 of another kind": {p1, say(404, patient), fhir.ErrNonsense},
+		"503":                 {p1, say(503, ""), fhir.ErrUnreachable},
+		"429":                 {p1, say(429, ""), fhir.ErrUnreachable},
+		"hangs up":            {p1, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, fhir.ErrUnreachable},
 		"cut body": {p1, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "5000")
 			fhirJSON(w, 200, patient)
-		}, ErrUnreachable},
-		"never answers": {p1, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, ErrUnreachable},
+		}, fhir.ErrUnreachable},
+		"never answers": {p1, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, fhir.ErrUnreachable},
 		"slow loris": {p1, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/fhir+json")
 			for i := 0; r.Context().Err() == nil; i++ {
@@ -142,22 +144,22 @@ func TestHostileEHR(t *testing.T) {
 				w.(http.Flusher).Flush()
 				time.Sleep(50 * time.Millisecond)
 			}
-		}, ErrUnreachable},
-		"a gigabyte": {p1, flood, ErrNonsense},
+		}, fhir.ErrUnreachable},
+		"a gigabyte": {p1, flood, fhir.ErrNonsense},
 		"huge headers": {p1, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 100<<10))
 			fhirJSON(w, 200, patient)
-		}, ErrUnreachable},
-		"bundle: another's":   {s, say(200, bundle(obs("p1")+","+obs("p2"), "")), ErrForeign},
-		"bundle: nobody's":    {s, say(200, bundle(`{"resource":{"resourceType":"Observation","id":"o"}}`, "")), ErrForeign},
-		"bundle: other type":  {s, say(200, bundle(`{"resource":`+patient+`}`, "")), ErrForeign},
-		"bundle: a patient":   {s, say(200, patient), ErrNonsense},
-		"bundle: lost some":   {s, say(200, bundle(obs("p1"), `,"total":9`)), ErrNonsense},
-		"bundle: other host":  {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"http://192.0.2.9/fhir/R4/x"}]`)), ErrNonsense},
-		"bundle: other path":  {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"/fhir/R4/../../admin"}]`)), ErrNonsense},
-		"bundle: endless":     {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"Observation?again"}]`)), ErrNonsense},
-		"bundle: big, paged":  {s, say(200, bundle(strings.Repeat(" ", 3<<20), `,"link":[{"relation":"next","url":"Observation?again"}]`)), ErrNonsense},
-		"search: not allowed": {s, say(401, "login"), ErrNonsense},
+		}, fhir.ErrUnreachable},
+		"bundle: another's":   {s, say(200, bundle(obs("p1")+","+obs("p2"), "")), fhir.ErrForeign},
+		"bundle: nobody's":    {s, say(200, bundle(`{"resource":{"resourceType":"Observation","id":"o"}}`, "")), fhir.ErrForeign},
+		"bundle: other type":  {s, say(200, bundle(`{"resource":`+patient+`}`, "")), fhir.ErrForeign},
+		"bundle: a patient":   {s, say(200, patient), fhir.ErrNonsense},
+		"bundle: lost some":   {s, say(200, bundle(obs("p1"), `,"total":9`)), fhir.ErrNonsense},
+		"bundle: other host":  {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"http://192.0.2.9/fhir/R4/x"}]`)), fhir.ErrNonsense},
+		"bundle: other path":  {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"/fhir/R4/../../admin"}]`)), fhir.ErrNonsense},
+		"bundle: endless":     {s, say(200, bundle(obs("p1"), `,"link":[{"relation":"next","url":"Observation?again"}]`)), fhir.ErrNonsense},
+		"bundle: big, paged":  {s, say(200, bundle(strings.Repeat(" ", 3<<20), `,"link":[{"relation":"next","url":"Observation?again"}]`)), fhir.ErrNonsense},
+		"search: not allowed": {s, say(401, "login"), fhir.ErrNonsense},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -170,7 +172,7 @@ func TestHostileEHR(t *testing.T) {
 			if !errors.Is(err, c.want) || a.Body != nil {
 				t.Fatalf("got %d bytes, %v; want %v", len(a.Body), err, c.want)
 			}
-			if errors.Is(c.want, ErrNonsense) == errors.Is(err, ErrUnreachable) {
+			if errors.Is(err, fhir.ErrNonsense) == errors.Is(err, fhir.ErrUnreachable) {
 				t.Errorf("%v is both or neither", err)
 			}
 			for _, secret := range []string{"p1", "p2", "Sign in", "fhir/R4"} {
@@ -199,7 +201,7 @@ func TestRefusal(t *testing.T) {
 	for _, status := range []int{401, 403, 404, 410} {
 		c := ehr(t, func(w http.ResponseWriter, _ *http.Request) { fhirJSON(w, status, outcome) })
 		_, _, err := c.Ask(t.Context(), p1, "")
-		var no *Refusal
+		var no *fhir.Refusal
 		if !errors.As(err, &no) || no.Status != status || string(no.Body) != outcome {
 			t.Errorf("%d: got %v", status, err)
 		}
@@ -261,7 +263,7 @@ func TestCoalescing(t *testing.T) {
 		})
 	}
 	leave()
-	if err := <-left; !errors.Is(err, ErrUnreachable) {
+	if err := <-left; !errors.Is(err, fhir.ErrUnreachable) {
 		t.Errorf("the one who left got %v", err)
 	}
 	time.Sleep(20 * time.Millisecond) // the readers are waiting by now
@@ -359,7 +361,7 @@ func TestDown(t *testing.T) {
 	c.Follow(&wire.Net{Uplinks: []wire.Uplink{{}}})
 	start := time.Now()
 	_, _, err := c.Ask(t.Context(), p1, "")
-	if !errors.Is(err, ErrUnreachable) || time.Since(start) > c.timeout/4 || !strings.Contains(c.Down(time.Now()), "no internet provider") {
+	if !errors.Is(err, fhir.ErrUnreachable) || time.Since(start) > c.timeout/4 || !strings.Contains(c.Down(time.Now()), "no internet provider") {
 		t.Errorf("without a provider: %v after %v", err, time.Since(start))
 	}
 	good.Store(true)
