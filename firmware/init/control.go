@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"clinicgate/firmware/plainhttp"
+	"clinicgate/firmware/supervise"
+)
+
+const text = "text/plain; charset=utf-8"
+
+// control serves RUN/init.sock:
+//
+//	GET  /state                            init.json
+//	GET  /log?service=NAME&lines=N&follow=1  JSON lines
+//	POST /restart?service=NAME             } root and the console only
+//	POST /poweroff, POST /reboot           }
+func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings chan<- ending) error {
+	path := filepath.Join(runDir, "init.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return err
+	}
+	return plainhttp.Serve(ctx, l, func(ctx context.Context, req plainhttp.Request, answer plainhttp.Answer) {
+		switch req.Method + " " + req.Path {
+		case "GET /state":
+			b.answerState(answer)
+		case "GET /log":
+			b.answerLog(ctx, req, answer)
+		case "POST /poweroff", "POST /reboot", "POST /restart":
+			if req.UID != 0 && req.UID != uidConsole {
+				fmt.Fprintf(answer(403, text), "%s: user %d may not; the console may\n", req.Path, req.UID)
+				return
+			}
+			b.answerCommand(req, answer, sup, endings)
+		default:
+			fmt.Fprintf(answer(404, text), "%s %s: want GET /state, GET /log, POST /restart, POST /poweroff or POST /reboot\n", req.Method, req.Path)
+		}
+	})
+}
+
+func (b *box) answerCommand(req plainhttp.Request, answer plainhttp.Answer, sup *supervise.Supervisor, endings chan<- ending) {
+	if req.Path == "/restart" {
+		name := req.Query.Get("service")
+		sup.Restart(name, "asked for on the control socket")
+		fmt.Fprintf(answer(202, text), "restarting %s\n", name)
+		return
+	}
+	how := ending(req.Path[1:])
+	select {
+	case endings <- how:
+		fmt.Fprintf(answer(202, text), "%s\n", how)
+	default:
+		fmt.Fprintln(answer(409, text), "the box is ending already")
+	}
+}
+
+func (b *box) answerState(answer plainhttp.Answer) {
+	b.seen.mu.Lock()
+	state := b.seen.now
+	b.seen.mu.Unlock()
+	enc := json.NewEncoder(answer(200, "application/json"))
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(&state) // the client may be gone
+}
+
+func (b *box) answerLog(ctx context.Context, req plainhttp.Request, answer plainhttp.Answer) {
+	service := req.Query.Get("service")
+	n := 100
+	if s := req.Query.Get("lines"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 0 {
+			fmt.Fprintf(answer(400, text), "lines: got %.40q, want a number\n", s)
+			return
+		}
+	}
+	follow := req.Query.Get("follow") == "1"
+	lines := b.book.Follow(ctx, service) // from before the tail, so that none is missed
+	w := answer(200, "application/x-ndjson")
+	for _, line := range b.book.Tail(service, n) {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return
+		}
+	}
+	if !follow {
+		return
+	}
+	for line := range lines {
+		if _, err := fmt.Fprintln(w, line.Text); err != nil {
+			return
+		}
+	}
+}

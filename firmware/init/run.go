@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"clinicgate/firmware/restart"
+	"clinicgate/firmware/supervise"
+	"clinicgate/firmware/uevent"
+)
+
+const (
+	tick        = 5 * time.Second        // feeds the watchdog and republishes
+	readerQuiet = 300 * time.Millisecond // a reader announces itself in several events
+)
+
+// ending is how the box is to end.
+type ending string
+
+const (
+	powerOff ending = "poweroff"
+	reboot   ending = "reboot"
+)
+
+// run starts the services and is the box's main loop; the watchdog is fed here
+// and nowhere else, so that it vouches for this loop. It returns only if the
+// kernel refuses to end.
+func (b *box) run() error {
+	ctx, stopAll := context.WithCancel(context.Background())
+	defer stopAll()
+	changed := make(chan struct{}, 1)
+	sup := b.supervisor(changed)
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); sup.Run(ctx) }()
+
+	endings := make(chan ending, 4)
+	readers := make(chan struct{}, 1)
+	b.background("device events", func() error {
+		return uevent.Listen(ctx, func(e uevent.Event) {
+			if e == nil || readerEvent(e) {
+				wake(readers)
+			}
+		})
+	})
+	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil { // Ctrl-Alt-Del is SIGINT
+		b.log.Warn("take over Ctrl-Alt-Del", "err", err)
+	}
+	how := b.loop(sup, changed, readers, endings, signals)
+	say("%s: stopping", how)
+	stopAll()
+	b.awaitStop(stopped)
+	return b.end(how)
+}
+
+func (b *box) supervisor(changed chan struct{}) *supervise.Supervisor {
+	cfg := supervise.Config{
+		Dir: notifyDir, Cgroup: cgroupDir, Files: openFiles, Policy: restart.Default,
+		Output: b.book.Output, Changed: func() { wake(changed) }, Log: b.log,
+	}
+	if !b.faults.none("cgroup") {
+		cfg.Cgroup = ""
+	}
+	return supervise.New(cfg, services(b.cmd.board)...)
+}
+
+// loop works until somebody wants the box to end.
+func (b *box) loop(sup *supervise.Supervisor, changed, readers <-chan struct{}, endings <-chan ending, signals <-chan os.Signal) ending {
+	beat := time.NewTicker(tick)
+	defer beat.Stop()
+	var quiet <-chan time.Time
+	b.beat()
+	for {
+		select {
+		case <-beat.C:
+			b.beat()
+			b.publish(sup.Services())
+		case <-changed:
+			b.publish(sup.Services())
+		case <-readers:
+			quiet = time.After(readerQuiet)
+		case <-quiet:
+			b.readersChanged(sup)
+		case how := <-endings:
+			return how
+		case sig := <-signals:
+			if sig == unix.SIGINT {
+				return reboot
+			}
+			return powerOff
+		}
+	}
+}
+
+// readersChanged lets pcscd see the readers that are there now.
+func (b *box) readersChanged(sup *supervise.Supervisor) {
+	n, err := grantReaders("/sys", "/dev", uidPcscd)
+	if err != nil {
+		b.log.Error("card readers", "err", err)
+	}
+	sup.Restart("pcscd", fmt.Sprintf("card readers changed, %d now", n))
+}
+
+// beat shows that the main loop runs.
+func (b *box) beat() {
+	if err := b.dog.feed(); err != nil {
+		b.log.Error("feed watchdog", "err", err)
+	}
+}
+
+// awaitStop waits for the services to end, still feeding the watchdog; should
+// they hang for longer than any grace, the box ends without them.
+func (b *box) awaitStop(stopped <-chan struct{}) {
+	beat := time.NewTicker(tick)
+	defer beat.Stop()
+	limit := time.After(30 * time.Second)
+	for {
+		select {
+		case <-stopped:
+			return
+		case <-beat.C:
+			b.beat()
+		case <-limit:
+			say("services do not end, going on without")
+			return
+		}
+	}
+}
+
+// background runs f beside the main loop; its end is logged.
+func (b *box) background(name string, f func() error) {
+	go func() {
+		if err := f(); err != nil {
+			b.log.Error(name, "err", err)
+		}
+	}()
+}
+
+// wake tells a loop that there is something to look at; twice is once.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

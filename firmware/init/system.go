@@ -1,0 +1,186 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"clinicgate/board"
+	"clinicgate/firmware/blockdev"
+	"clinicgate/firmware/durable"
+	"clinicgate/firmware/logbook"
+	"clinicgate/firmware/module"
+	"clinicgate/firmware/wire"
+)
+
+const (
+	runDir    = "/run/clinicgate"
+	notifyDir = "/run/notify"
+	cgroupDir = "/sys/fs/cgroup"
+	logDir    = "/data/log"
+)
+
+// openFiles is the limit for each program; a clinic has dozens of clients.
+const openFiles = 4096
+
+// box is the running system as PID 1 sees it.
+type box struct {
+	cmd    cmdline
+	book   *logbook.Book
+	log    *slog.Logger
+	faults *faults
+	dog    *watchdog
+	state  wire.Init // what does not change after the start
+	data   bool      // /data is the data partition
+	seen   published // what was said and published last
+}
+
+// system makes the box ready and runs it. It returns only when it can't.
+func system() error {
+	if err := mountAll(lateMounts); err != nil {
+		return err
+	}
+	cmd, err := readCmdline()
+	if err != nil {
+		return err
+	}
+	b := newBox(cmd)
+	say("release %s, board %s, slot %s", Release, cmd.board.Name, cmd.slot)
+	b.prepare()
+	return b.run()
+}
+
+func newBox(cmd cmdline) *box {
+	b := &box{cmd: cmd, book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
+	b.log = slog.New(slog.NewJSONHandler(b.book.Output("init"), nil)).With("program", "init")
+	b.faults = newFaults(b.log)
+	return b
+}
+
+// prepare brings the box to where services can start. Each step is tried whatever
+// became of the others: a box with a dead port still has work to do. What fails
+// is a fault, on the console, in the log and in init.json.
+func (b *box) prepare() {
+	find := blockdev.Finder{Sys: "/sys", Dev: "/dev"}
+	hw := b.cmd.board
+	b.try(wire.Alarm, "kernel", "run-folders", "restart the box; if it stays, replace it", makeFolders(runFolders))
+	b.try(wire.Warning, "kernel", "setting", "tell cloud ops; the box works without", setAll("/proc/sys", hardening))
+	b.try(wire.Warning, "modules", "module", "tell cloud ops: this release does not fit the board", module.LoadList("/", systemModules))
+	dog, err := openWatchdog(hw.Watchdog)
+	b.dog = dog
+	b.try(wire.Warning, "watchdog", "watchdog", "restart the box; without a watchdog a hang needs a person", err)
+	b.try(wire.Alarm, "ports", "port.missing", "the box may be broken: compare with its label, then replace it", namePorts("/sys", hw.Ports))
+	b.try(wire.Alarm, "lo", "loopback", "restart the box", loopbackUp())
+	b.try(wire.Warning, "hostname", "hostname", "restart the box", unix.Sethostname([]byte("gateway")))
+	b.try(wire.Warning, "limits", "cgroup", "tell cloud ops; programs run without memory limits", enableCgroups(cgroupDir))
+	b.try(wire.Warning, "devices", "device", "tell cloud ops: this release does not fit the board", grantDevices(hw))
+	b.prepareData(find)
+	b.try(wire.Alarm, "random numbers", "entropy", "keys made now would be weak: wait, or restart the box", awaitEntropy(10*time.Second))
+	b.try(wire.Warning, "modules", "module.lock", "tell cloud ops", os.WriteFile("/proc/sys/kernel/modules_disabled", []byte("1"), 0))
+	b.state = wire.Init{
+		Board: hw.Name, Kernel: kernelRelease(), Slot: b.cmd.slot, Watchdog: b.dog.name,
+		Booted: time.Now().Add(-uptime()).UTC().Truncate(time.Millisecond), BootReason: b.bootReason(),
+	}
+}
+
+// prepareData mounts the data partition, lets the log begin there and sees to it
+// that the box has a site.
+func (b *box) prepareData(find blockdev.Finder) {
+	err := mountData(find)
+	var fs unix.Statfs_t
+	b.data = unix.Statfs("/data", &fs) == nil && fs.Type == unix.EXT4_SUPER_MAGIC
+	b.try(wire.Alarm, "/data", "data.unusable", "records can't be stored: replace the disk, or the box", err)
+	if !b.data {
+		return
+	}
+	b.try(wire.Alarm, "/data", "data.folders", "free space on the data partition, or replace the disk", makeFolders(dataFolders()))
+	b.book.Keep(logDir)
+	err = importSite(find)
+	b.try(wire.Alarm, "/data/site", "site.missing", "put a stick labelled CGSITE with site.toml, anchors/ and secrets/ into the box and restart it", err)
+	if err == nil {
+		b.try(wire.Alarm, "/data", "data.folders", "restart the box", makeFolders(dataFolders())) // the import replaces two
+	}
+}
+
+// try states the outcome of a step of the start.
+func (b *box) try(severity wire.Severity, where, id, do string, err error) {
+	if err == nil {
+		return
+	}
+	what := strings.ReplaceAll(err.Error(), "\n", "; ")
+	say("FAULT %s: %s. %s", where, what, do)
+	b.faults.raise(wire.Fault{ID: id, Severity: severity, Where: where, What: what, Do: do})
+}
+
+// endedFile says how the box ended last: "running" until it ends in order.
+const endedFile = "/data/init/ended"
+
+// bootReason tells why the box starts, and marks it as running.
+func (b *box) bootReason() string {
+	if !b.data {
+		return "unknown"
+	}
+	last, err := os.ReadFile(endedFile)
+	b.try(wire.Warning, endedFile, "data.write", "free space on the data partition", durable.WriteFile(endedFile, []byte("running\n"), 0o600))
+	switch {
+	case b.dog.fired:
+		return "watchdog"
+	case errors.Is(err, os.ErrNotExist), string(last) == "poweroff\n":
+		return "power-on"
+	case string(last) == "reboot\n":
+		return "reboot"
+	default:
+		return "unknown" // power cut, reset or crash
+	}
+}
+
+// enableCgroups turns on what the supervisor limits.
+func enableCgroups(root string) error {
+	if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+memory +pids"), 0); err != nil {
+		return fmt.Errorf("enable limits: %w", err)
+	}
+	return nil
+}
+
+// grantDevices gives device nodes to the services that drive them.
+func grantDevices(hw *board.Board) error {
+	var all []error
+	for _, n := range deviceNodes(hw.Console.Device) {
+		all = append(all, n.ensure())
+	}
+	_, err := grantReaders("/sys", "/dev", uidPcscd)
+	return errors.Join(append(all, err)...)
+}
+
+// awaitEntropy waits until the kernel's random numbers are good for keys.
+func awaitEntropy(limit time.Duration) error {
+	var b [1]byte
+	for end := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		_, err := unix.Getrandom(b[:], unix.GRND_NONBLOCK)
+		if err != unix.EAGAIN || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// uptime is the time since the kernel started.
+func uptime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
