@@ -1,0 +1,404 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"clinicgate/board"
+	"clinicgate/firmware/module"
+	"clinicgate/image/cpio"
+	"clinicgate/image/deb"
+	"clinicgate/image/disk"
+	"clinicgate/image/elfdeps"
+	"clinicgate/image/kmod"
+	"clinicgate/image/root"
+	"clinicgate/image/uki"
+)
+
+// triplet is Debian's name for the architecture in library paths.
+var triplet = map[string]string{"amd64": "x86_64-linux-gnu"}
+
+// options of one build.
+type options struct {
+	board, out, version string
+	dataMiB             int
+	release             bool
+	say                 func(string, ...any)
+}
+
+// built names the files of a build, all in its output folder.
+type built struct {
+	Disk, Kernel, Initrd, Cmdline, Root, UKI string
+}
+
+func filesIn(out string) built {
+	in := func(name string) string { return filepath.Join(out, name) }
+	return built{in("disk.img"), in("vmlinuz"), in("initrd.cpio.zst"), in("cmdline"), in("root.erofs"), in("clinicgate.efi")}
+}
+
+// builder is one build under way.
+type builder struct {
+	options
+	hw     *board.Board
+	source string            // of clinicgate
+	work   string            // intermediate files
+	trees  map[string]string // unpacked packages
+	names  []string          // of packages, in order
+	kernel string            // name of the kernel's package
+	kmods  *kmod.Tree
+	files  built
+}
+
+// build makes everything a board boots from.
+func build(o options) (built, error) {
+	b, err := prepare(o)
+	if err != nil {
+		return built{}, err
+	}
+	for _, step := range []func() error{b.fetch, b.compile, b.makeInitrd, b.makeRoot, b.makeUKI, b.makeDisk} {
+		if err := step(); err != nil {
+			return built{}, err
+		}
+	}
+	fi, err := os.Stat(b.files.Root)
+	if err != nil {
+		return built{}, err
+	}
+	b.say("%s: root filesystem %.1f MB; disk in %s", b.hw.Name, float64(fi.Size())/1e6, b.files.Disk)
+	return b.files, nil
+}
+
+func prepare(o options) (*builder, error) {
+	b := &builder{options: o, hw: board.Find(o.board), trees: map[string]string{}}
+	if b.hw == nil {
+		return nil, fmt.Errorf("no board is called %q", o.board)
+	}
+	var err error
+	if b.source, err = moduleRoot(); err != nil {
+		return nil, err
+	}
+	if b.out == "" {
+		b.out = filepath.Join(b.source, "build", "image", b.hw.Name)
+	}
+	b.work = filepath.Join(b.out, "work")
+	b.files = filesIn(b.out)
+	return b, os.MkdirAll(b.work, 0o755)
+}
+
+// fetch brings the packages of the lock and opens the kernel's modules.
+func (b *builder) fetch() error {
+	locked, err := deb.ReadLock(filepath.Join(b.source, "image", "lock.json"))
+	if err != nil {
+		return err
+	}
+	a := deb.Archive{Cache: filepath.Join(b.source, "build", "cache"), Release: b.release, Say: b.say}
+	for _, p := range locked.Packages {
+		if strings.HasPrefix(p.Name, "linux-image-") {
+			b.kernel = p.Name
+		}
+		tree, _, err := a.Fetch(p)
+		if err != nil && !b.release && p.Name == b.kernel {
+			tree, err = b.newerKernel(&a, err)
+		}
+		if err != nil {
+			return err
+		}
+		b.trees[p.Name] = tree
+		b.names = append(b.names, p.Name)
+	}
+	for _, name := range debs {
+		if b.trees[name] == "" {
+			return fmt.Errorf("image/lock.json lacks %s: `make lock`", name)
+		}
+	}
+	b.kmods, err = kmod.Open(os.DirFS(b.trees[b.kernel]))
+	return err
+}
+
+// newerKernel is for a development build when the archive has dropped the locked
+// kernel, whose version is in its package's name.
+func (b *builder) newerKernel(a *deb.Archive, cause error) (string, error) {
+	name, err := a.Latest(b.hw.Kernel)
+	if err != nil {
+		return "", err
+	}
+	p, err := a.Current(name)
+	if err != nil {
+		return "", err
+	}
+	b.say("%s is gone (%v), taking %s %s", b.kernel, cause, p.Name, p.Version)
+	tree, _, err := a.Fetch(p)
+	b.kernel = p.Name
+	return tree, err
+}
+
+// compile builds our programs. Only cardauth uses cgo, for PC/SC.
+func (b *builder) compile() error {
+	bin := filepath.Join(b.work, "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	for _, p := range programs {
+		if _, err := os.Stat(filepath.Join(b.source, p.dir, "main.go")); err != nil {
+			if b.release {
+				return fmt.Errorf("program %s: %w", p.name, err)
+			}
+			b.say("no %s in this source yet: the image goes without", p.name)
+			continue
+		}
+		b.say("compiling %s", p.name)
+		flags := fmt.Sprintf("-s -w -buildid= -X clinicgate/firmware/daemon.Release=%s -X main.Release=%s", b.version, b.version)
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", flags, "-o", filepath.Join(bin, p.name), "./"+p.dir)
+		cmd.Dir = b.source
+		cmd.Env = append(os.Environ(), "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[p.cgo], "GOOS=linux", "GOARCH="+b.hw.Arch)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("compile %s: %w\n%s", p.name, err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
+}
+
+// orderLists works out the load order of the board's modules, for each list what
+// the earlier ones have not loaded.
+func (b *builder) orderLists() (initrd, system, stick []kmod.Module, err error) {
+	m := b.hw.Modules
+	if initrd, err = b.kmods.Order(m.Initrd, nil); err != nil {
+		return nil, nil, nil, err
+	}
+	if system, err = b.kmods.Order(m.System, initrd); err != nil {
+		return nil, nil, nil, err
+	}
+	stick, err = b.kmods.Order(m.Stick, append(initrd[:len(initrd):len(initrd)], system...))
+	return initrd, system, stick, err
+}
+
+func orderText(list []kmod.Module) string {
+	var entries []module.Entry
+	for _, m := range list {
+		entries = append(entries, module.Entry{Path: "/" + m.Path, Params: m.Params})
+	}
+	return module.Format(entries)
+}
+
+// makeInitrd packs init and what it needs to reach the root filesystem.
+func (b *builder) makeInitrd() error {
+	modules, _, _, err := b.orderLists()
+	if err != nil {
+		return err
+	}
+	var archive bytes.Buffer
+	w := cpio.New(&archive)
+	for _, dir := range []string{"proc", "sys", "dev", "newroot"} {
+		w.Dir(dir)
+	}
+	w.Char("dev/console", 0o600, 5, 1)
+	w.File("etc/initrd-release", 0o644, []byte(b.osRelease()))
+	w.File("etc/modules.initrd", 0o644, []byte(orderText(modules)))
+	for _, m := range modules {
+		data, err := os.ReadFile(filepath.Join(b.trees[b.kernel], m.Path))
+		if err != nil {
+			return err
+		}
+		w.File(m.Path, 0o644, data)
+	}
+	init, err := os.ReadFile(filepath.Join(b.work, "bin", "init"))
+	if err != nil {
+		return err
+	}
+	w.File("init", 0o755, init)
+	if err := w.Close(); err != nil {
+		return err
+	}
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.files.Initrd, z.EncodeAll(archive.Bytes(), nil), 0o644)
+}
+
+func (b *builder) osRelease() string {
+	return fmt.Sprintf("NAME=clinicgate\nID=clinicgate\nVERSION_ID=%s\nPRETTY_NAME=\"clinicgate %s\"\nVARIANT_ID=%s\n", b.version, b.version, b.hw.Name)
+}
+
+// makeRoot assembles the root filesystem.
+func (b *builder) makeRoot() error {
+	dir := filepath.Join(b.work, "root")
+	t, err := root.New(dir)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func(*root.Tree) error{b.putModules, b.putEtc, b.putDebian, b.putPrograms} {
+		if err := step(t); err != nil {
+			return err
+		}
+	}
+	if err := b.putLibraries(t, dir); err != nil {
+		return err
+	}
+	return disk.EROFS(b.files.Root, dir)
+}
+
+func (b *builder) putModules(t *root.Tree) error {
+	_, system, stick, err := b.orderLists()
+	if err != nil {
+		return err
+	}
+	for path, list := range map[string][]kmod.Module{"etc/modules.system": system, "etc/modules.stick": stick} {
+		if err := t.Write(path, []byte(orderText(list)), 0o644); err != nil {
+			return err
+		}
+		for _, m := range list {
+			if err := t.Copy(filepath.Join(b.trees[b.kernel], m.Path), m.Path, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *builder) putEtc(t *root.Tree) error {
+	for name, text := range etc {
+		if err := t.Write("etc/"+name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return t.Write("etc/os-release", []byte(b.osRelease()), 0o644)
+}
+
+func (b *builder) putDebian(t *root.Tree) error {
+	for _, f := range debFiles {
+		from := filepath.Join(b.trees[f.deb], f.path)
+		to := f.to
+		if to == "" {
+			to = f.path
+		}
+		fi, err := os.Stat(from)
+		if err != nil {
+			return fmt.Errorf("package %s: %w", f.deb, err)
+		}
+		if fi.IsDir() {
+			err = t.CopyDir(from, to)
+		} else {
+			err = t.Copy(from, to, fi.Mode().Perm())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	extensions := "usr/lib/" + triplet[b.hw.Arch] + "/xtables/"
+	for _, m := range matches {
+		if err := t.Copy(filepath.Join(b.trees["iptables"], extensions, m+".so"), extensions+m+".so", 0o644); err != nil {
+			return err
+		}
+	}
+	for _, l := range links {
+		if err := t.Link(l[0], l[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *builder) putPrograms(t *root.Tree) error {
+	for _, p := range programs {
+		from := filepath.Join(b.work, "bin", p.name)
+		if _, err := os.Stat(from); err != nil {
+			continue // said at compile
+		}
+		if err := t.Copy(from, p.to, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putLibraries adds what the ELF files of the tree need.
+func (b *builder) putLibraries(t *root.Tree, dir string) error {
+	elves, err := elfdeps.Files(dir)
+	if err != nil {
+		return err
+	}
+	var roots []string
+	for _, name := range b.names {
+		roots = append(roots, b.trees[name])
+	}
+	libs, err := elfdeps.Closure(roots, elfdeps.Dirs(triplet[b.hw.Arch]), elves)
+	if err != nil {
+		return err
+	}
+	for _, lib := range libs {
+		if err := t.Copy(lib, "usr/lib/"+triplet[b.hw.Arch]+"/"+filepath.Base(lib), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commandLine is what the kernel is told. panic=5: a box that can't go on resets.
+func (b *builder) commandLine() string {
+	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=a",
+		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name)
+}
+
+// makeUKI makes the unified kernel image, and its parts as files for machines that
+// load a kernel directly.
+func (b *builder) makeUKI() error {
+	kernels, err := filepath.Glob(filepath.Join(b.trees[b.kernel], "boot", "vmlinuz-*"))
+	if err != nil || len(kernels) != 1 {
+		return fmt.Errorf("package %s: got %d kernels, want 1", b.kernel, len(kernels))
+	}
+	kernel, err := os.ReadFile(kernels[0])
+	if err != nil {
+		return err
+	}
+	stub, err := os.ReadFile(filepath.Join(b.trees["systemd-boot-efi"], "usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+	if err != nil {
+		return err
+	}
+	initrd, err := os.ReadFile(b.files.Initrd)
+	if err != nil {
+		return err
+	}
+	cmdline := b.commandLine()
+	image, err := uki.Append(stub,
+		uki.Section{Name: ".osrel", Data: []byte(b.osRelease())},
+		uki.Section{Name: ".cmdline", Data: []byte(cmdline)},
+		uki.Section{Name: ".initrd", Data: initrd},
+		uki.Section{Name: ".linux", Data: kernel})
+	if err != nil {
+		return err
+	}
+	for path, data := range map[string][]byte{b.files.UKI: image, b.files.Kernel: kernel, b.files.Cmdline: []byte(cmdline + "\n")} {
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDisk puts it all on a disk. root-b is empty: the other slot of an update.
+func (b *builder) makeDisk() error {
+	d := b.hw.Disk
+	if b.dataMiB > 0 {
+		d.Data = b.dataMiB
+	}
+	esp, data := filepath.Join(b.work, "esp.img"), filepath.Join(b.work, "data.img")
+	if err := disk.FAT(esp, "ESP", d.ESP, map[string]string{"EFI/BOOT/BOOTX64.EFI": b.files.UKI}); err != nil {
+		return err
+	}
+	if err := disk.Ext4(data, "data", d.Data); err != nil {
+		return err
+	}
+	return disk.Write(b.files.Disk, b.hw.Name, []disk.Partition{
+		{Name: "esp", Type: "ef00", MiB: d.ESP, Image: esp},
+		{Name: "root-a", Type: "8304", MiB: d.Root, Image: b.files.Root},
+		{Name: "root-b", Type: "8304", MiB: d.Root},
+		{Name: "data", Type: "8300", MiB: d.Data, Image: data},
+	})
+}
