@@ -1,0 +1,152 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"clinicgate/syncd/dataset"
+	"clinicgate/syncd/format"
+	"clinicgate/syncd/lane"
+	"clinicgate/syncd/queue"
+)
+
+const (
+	// headLimit is how far into a data set its identifiers must come. They stand
+	// before everything long, so 1 MiB is reached by private elements only.
+	headLimit = 1 << 20
+	// sketchLimit is how much more is looked at to guess the size.
+	sketchLimit = 64 << 10
+	// bulk is the size from which an upload waits behind the others.
+	bulk = 50 << 20
+)
+
+// Instance is a SOP instance as a sender announces it.
+type Instance struct {
+	Class    string // SOP class UID
+	Instance string // SOP instance UID
+	Syntax   string // transfer syntax UID the data set is written in
+	Origin   string // AE title of the sender
+}
+
+// Instance lets a data set in. It becomes a DICOM file: our header, then the data
+// set's bytes as they came. data may be larger than memory; its error other than
+// io.EOF means that the upload broke off.
+func (d *Door) Instance(ctx context.Context, in Instance, data io.Reader) (queue.Receipt, error) {
+	meta := dataset.Meta{Class: in.Class, Instance: in.Instance, Syntax: in.Syntax}
+	return d.dicom(ctx, meta, in.Origin, meta.Append(nil), data)
+}
+
+// dicomFile lets a DICOM file in, header and all as it came.
+func (d *Door) dicomFile(ctx context.Context, origin string, file []byte) (queue.Receipt, error) {
+	src := bytes.NewReader(file)
+	meta, head, err := dataset.ReadMeta(src)
+	if err != nil {
+		return queue.Receipt{}, d.refuse(origin, Malformed, err.Error(), err)
+	}
+	return d.dicom(ctx, meta, origin, head, src)
+}
+
+func (d *Door) dicom(ctx context.Context, meta dataset.Meta, origin string, head []byte, data io.Reader) (queue.Receipt, error) {
+	syntax, ok := dataset.FindSyntax(meta.Syntax)
+	if !ok {
+		return queue.Receipt{}, d.refuse(origin, Unsupported, fmt.Sprintf("transfer syntax %q", meta.Syntax), nil)
+	}
+	class, ok := dataset.FindClass(meta.Class)
+	if !ok {
+		return queue.Receipt{}, d.refuse(origin, Unsupported, fmt.Sprintf("SOP class %q", meta.Class), nil)
+	}
+	r := dataset.NewReader(data, syntax)
+	if err := r.Head(headLimit); err != nil {
+		return queue.Receipt{}, d.broken(origin, r, err)
+	}
+	if err := d.announced(origin, meta, r); err != nil {
+		return queue.Receipt{}, err
+	}
+	if err := r.Sketch(headLimit + sketchLimit); err != nil {
+		return queue.Receipt{}, d.broken(origin, r, err)
+	}
+	receipt, err := d.accept(ctx, dicomItem(meta, class, origin, r), io.MultiReader(bytes.NewReader(head), r))
+	if err != nil && r.Err() != nil {
+		return queue.Receipt{}, d.broken(origin, r, r.Err())
+	}
+	return receipt, err
+}
+
+// broken tells a data set that is wrong from one whose sender went away.
+func (d *Door) broken(origin string, r *dataset.Reader, err error) error {
+	if errors.Is(err, dataset.ErrMalformed) {
+		return d.refuse(origin, Malformed, err.Error(), err)
+	}
+	return &Refusal{Failed, "the upload broke off", err}
+}
+
+// announced holds the data set against what the sender said it is.
+func (d *Door) announced(origin string, meta dataset.Meta, r *dataset.Reader) error {
+	if uid := r.Text(dataset.InstanceUID); uid == "" || uid != meta.Instance || len(uid) > 64 {
+		return d.refuse(origin, Mismatch, "SOP instance UID in the data set is not the announced one", nil)
+	}
+	if uid := r.Text(dataset.ClassUID); uid != meta.Class {
+		return d.refuse(origin, Mismatch, fmt.Sprintf("SOP class UID %.64q in the data set, %q announced", uid, meta.Class), nil)
+	}
+	return nil
+}
+
+func dicomItem(meta dataset.Meta, class dataset.Class, origin string, r *dataset.Reader) queue.Item {
+	p := dicomPatient(r)
+	it := queue.Item{
+		Key: "dicom:" + meta.Instance, Lane: lane.Routine, Kind: format.DICOM, Origin: origin, Order: order(p, origin),
+		Meta: map[string]string{
+			queue.MetaContentType: "application/dicom", queue.MetaInstanceUID: meta.Instance, queue.MetaClassUID: meta.Class,
+			queue.MetaTransferSyntax: meta.Syntax, queue.MetaStudyUID: r.Text(dataset.StudyUID), queue.MetaSeriesUID: r.Text(dataset.SeriesUID),
+		},
+	}
+	describe(it.Meta, p)
+	switch {
+	case r.Expect() > bulk:
+		it.Lane = lane.Bulk
+	case class.ECG:
+		it.Lane = lane.Stat
+	}
+	return it
+}
+
+// order keeps one patient's items, or else one device's, in their order.
+func order(p format.Patient, origin string) string {
+	if p.ID != "" {
+		return "patient:" + p.ID
+	}
+	return "device:" + origin
+}
+
+// Names in queue.Item.Meta beside queue's own.
+const (
+	MetaPatientName  = "patient-name"
+	MetaPatientBirth = "patient-birth-date" // YYYYMMDD
+	MetaPatientSex   = "patient-sex"        // M, F, O
+	MetaDocument     = "document-id"        // the file's own identifier
+	MetaDeviation    = "format-deviation"   // how a file differs from its standard
+)
+
+func describe(meta map[string]string, p format.Patient) {
+	for k, v := range map[string]string{
+		queue.MetaPatientID: p.ID, MetaPatientName: p.Name, MetaPatientBirth: p.Birth, MetaPatientSex: p.Sex,
+	} {
+		if v != "" {
+			meta[k] = v
+		}
+	}
+}
+
+func dicomPatient(r *dataset.Reader) format.Patient {
+	sets := strings.Split(r.Text(dataset.CharacterSet), `\`)
+	return format.Patient{
+		ID:    decode(sets, r.Bytes(dataset.PatientID)),
+		Name:  decodeName(sets, r.Bytes(dataset.PatientName)),
+		Birth: r.Text(dataset.PatientBirth),
+		Sex:   r.Text(dataset.PatientSex),
+	}
+}
