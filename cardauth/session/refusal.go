@@ -1,0 +1,84 @@
+package session
+
+import (
+	"fmt"
+	"time"
+)
+
+// Kind says why a login is refused, in a word that never changes: it is what
+// callers branch on.
+type Kind string
+
+// Kinds of refusal.
+const (
+	NoReader  Kind = "no-reader"      // the room has none, or it is not plugged in
+	NoCard    Kind = "no-card"        // the reader is empty
+	NotACard  Kind = "unknown-card"   // not a PIV card, or without our certificate
+	Untrusted Kind = "untrusted-card" // certificate or key refused
+	BadPIN    Kind = "malformed-pin"  // not 6 to 8 digits; the card was not asked
+	WrongPIN  Kind = "wrong-pin"
+	LastTry   Kind = "last-try" // the card has one try left; confirm to spend it
+	Blocked   Kind = "blocked"  // no try left
+	SlowDown  Kind = "slow-down"
+	Busy      Kind = "busy"        // the reader is busy with another login
+	Failed    Kind = "card-failed" // card or reader broke off
+	NotReady  Kind = "not-ready"   // the gateway lacks anchors or pcscd
+)
+
+// A Refusal is a login that did not succeed.
+type Refusal struct {
+	Kind   Kind
+	Detail string        // for people; says what to do
+	Tries  int           // tries left, with WrongPIN and LastTry
+	Wait   time.Duration // with SlowDown
+}
+
+// Error says the kind and the detail.
+func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Kind, r.Detail) }
+
+// attempts are the wrong PINs a card was shown in a row.
+type attempts struct {
+	count int
+	last  time.Time
+}
+
+const (
+	firstWait  = time.Second
+	longest    = 30 * time.Second
+	forget     = 10 * time.Minute // a card not tried for so long starts afresh
+	manyCards  = 1000             // remembered at most
+	countToMax = 6
+)
+
+// Wrong notes a wrong PIN.
+func (m *Machine) Wrong(now time.Time, card [32]byte) {
+	if len(m.wrong) >= manyCards {
+		for c, a := range m.wrong {
+			if now.Sub(a.last) > forget {
+				delete(m.wrong, c)
+			}
+		}
+	}
+	if _, known := m.wrong[card]; !known && len(m.wrong) >= manyCards {
+		return // the card's own counter still holds
+	}
+	a := m.wrong[card]
+	if now.Sub(a.last) > forget {
+		a.count = 0
+	}
+	m.wrong[card] = attempts{min(a.count+1, countToMax), now}
+}
+
+// Right notes a right PIN.
+func (m *Machine) Right(card [32]byte) { delete(m.wrong, card) }
+
+// Wait says how long this card must not be tried: a second after the first wrong
+// PIN, twice as long after each further one.
+func (m *Machine) Wait(now time.Time, card [32]byte) time.Duration {
+	a, known := m.wrong[card]
+	if !known {
+		return 0
+	}
+	pause := min(firstWait<<(a.count-1), longest)
+	return max(0, a.last.Add(pause).Sub(now))
+}
