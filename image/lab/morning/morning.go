@@ -1,0 +1,122 @@
+// Package morning is a doctor's morning in the clinic: a table of steps that the
+// gateway passes or fails, each against programs nobody here wrote. It guarantees
+// that a step says ok only when what it promises was seen from outside the box.
+package morning
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/image/lab/clinic"
+	"clinicgate/image/lab/station"
+)
+
+// Box is the gateway as a person in the clinic can treat it.
+type Box interface {
+	Boot(context.Context) error // and wait until its services answer
+	CutPower() error
+	Status(context.Context) (string, error) // what gatectl status shows
+}
+
+// Morning is one run. Its cards and patients are made by the first step.
+type Morning struct {
+	Clinic *clinic.Clinic
+	Box    Box
+	Slot   *pivcard.Slot // in the reader of the consulting room
+	Out    io.Writer
+
+	ws       *station.Station
+	doctor   *pivcard.Card // a card with a PIN the clinic trusts
+	foreign  *pivcard.Card // as good, but of another CA
+	login    *station.Login
+	renewed  time.Time
+	seen     record // read before the links died
+	unseen   string // path of a patient nobody read
+	shipment        // the ECGs on their way
+}
+
+// record is an answer to compare later ones with.
+type record struct {
+	path, etag string
+	body       []byte
+}
+
+// A step is one line of the morning.
+type step struct {
+	mark string // of the list
+	name string
+	run  func(*Morning, context.Context) error
+}
+
+// steps are the morning, in order. Each counts on those before it.
+var steps = []step{
+	{"", "the box has booted and its services answer", (*Morning).boot},
+	{"a", "card in, PIN: the doctor is signed in", (*Morning).signIn},
+	{"a", "a patient's record is read from the cloud", (*Morning).readPatient},
+	{"a", "and that patient's Observations", (*Morning).readObservations},
+	{"b", "without a card nobody is signed in", (*Morning).refuseNoCard},
+	{"b", "nor with a wrong PIN", (*Morning).refuseWrongPIN},
+	{"b", "nor with a card of another CA", (*Morning).refuseForeignCard},
+	{"c", "ISP A dies silently: the next read works", (*Morning).loseISPA},
+	{"d", "both ISPs dead: the same record is served, marked stale", (*Morning).loseBoth},
+	{"d", "a record never seen gets a clear 504", (*Morning).readUnseen},
+	{"e", "the cart's 12-lead ECG is taken: C-STORE success", (*Morning).storeECG},
+	{"e", "the monitor's SCP-ECG is taken: MQTT PUBACK", (*Morning).publishECG},
+	{"f", "power cut right after; the box boots again", (*Morning).powerCut},
+	{"g", "ISP B is back: the ECG is in the hospital once, unaltered", (*Morning).findECG},
+	{"g", "and the other is in the EHR once, unaltered", (*Morning).findPublished},
+	{"h", "card out: the token is dead", (*Morning).cardOut},
+	{"", "gatectl status shows it", (*Morning).readStatus},
+}
+
+// stepLimit bounds a step; the image boots in less on an emulated machine.
+const stepLimit = 5 * time.Minute
+
+// Play runs the steps, writes a line for each and stops at the first that fails.
+func (m *Morning) Play(ctx context.Context) error {
+	began := time.Now()
+	for _, s := range steps {
+		start := time.Now()
+		limited, cancel := context.WithTimeout(ctx, stepLimit)
+		err := s.run(m, limited)
+		cancel()
+		verdict := "ok  "
+		if err != nil {
+			verdict = "FAIL"
+		}
+		mark := "   "
+		if s.mark != "" {
+			mark = "(" + s.mark + ")"
+		}
+		fmt.Fprintf(m.Out, "%s %7.1fs  %s %s\n", verdict, time.Since(start).Seconds(), mark, s.name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	fmt.Fprintf(m.Out, "the morning took %.0f s\n", time.Since(began).Seconds())
+	return nil
+}
+
+func (m *Morning) boot(ctx context.Context) error { return m.Box.Boot(ctx) }
+
+func (m *Morning) readStatus(ctx context.Context) error {
+	text, err := m.Box.Status(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(m.Out, text)
+	for _, word := range statusWords {
+		if !strings.Contains(text, word) {
+			return fmt.Errorf("gatectl status doesn't mention %s", word)
+		}
+	}
+	return nil
+}
+
+// statusWords are what a technician looks for: each uplink, the tunnel, who has
+// the clinic's address, the reader's room, where uploads go.
+var statusWords = []string{"isp-a", "isp-b", "hub", "master", room, "hospital", "ehr"}
