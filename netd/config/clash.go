@@ -80,3 +80,15 @@ func (r *reader) outside(claims []claim, key string, a netip.Addr) {
 		}
 	}
 }
+
+// Clash says why an uplink may not have an address in p, which a DHCP server
+// handed out: the clinic has that network elsewhere.
+func (c Config) Clash(p netip.Prefix) error {
+	for _, n := range networks(c) {
+		elsewhere := n.tunnel >= 0 || n.key == "net.lan.address"
+		if elsewhere && n.prefix.Overlaps(p) {
+			return fmt.Errorf("%s overlaps %s, which is %s", p, n.prefix, n.key)
+		}
+	}
+	return nil
+}

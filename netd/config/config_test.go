@@ -127,3 +127,22 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestClash(t *testing.T) {
+	c, err := parse(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for prefix, want := range map[string]string{
+		"100.64.1.100/24": "",
+		"192.168.1.5/24":  "",
+		"10.20.0.77/24":   "10.20.0.77/24 overlaps 10.20.0.0/24, which is net.lan.address",
+		"10.98.3.4/24":    "overlaps 10.98.0.0/16, which is net.tunnel[0].routes",
+		"10.1.1.1/8":      "overlaps",
+	} {
+		err := c.Clash(netip.MustParsePrefix(prefix))
+		if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", prefix, err, want)
+		}
+	}
+}
