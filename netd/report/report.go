@@ -1,0 +1,194 @@
+// Package report puts what netd knows into words for others: the wire file and
+// the faults, each with what to do about it. It is pure.
+package report
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"clinicgate/firmware/wire"
+	"clinicgate/netd/config"
+	"clinicgate/netd/uplink"
+)
+
+// Snapshot is what netd knows at one moment.
+type Snapshot struct {
+	LAN      wire.LAN
+	LANWhy   string // why the LAN port carries nothing; empty: it does
+	Uplinks  []Uplink
+	Active   int // index of the uplink that new flows take, -1: none
+	Tunnels  []Tunnel
+	Firewall string   // what is wrong with it; empty: it is in force
+	Kernel   string   // what the kernel refused; empty: nothing
+	Settings []string // kernel settings that are wrong
+	Started  time.Time
+}
+
+// Uplink is one uplink with what its machine says.
+type Uplink struct {
+	Config  config.Uplink
+	Status  uplink.Status
+	Address netip.Prefix // invalid: none
+	Gateway netip.Addr
+	Rx, Tx  uint64
+}
+
+// Tunnel is one tunnel with what its session says.
+type Tunnel struct {
+	Config    config.Tunnel
+	Broken    string    // why there is no session; empty: there is one
+	Since     time.Time // when State was entered
+	State     string    // as Judge said
+	Reason    string
+	Handshake time.Time
+	Endpoint  string
+	Rx, Tx    uint64
+}
+
+// Grace periods: what is short enough not to trouble people with.
+const (
+	bootGrace   = 5 * time.Second
+	leaseGrace  = 10 * time.Second
+	tunnelGrace = 15 * time.Second
+	keyLife     = 180 * time.Second // WireGuard's REJECT_AFTER_TIME
+)
+
+// Usable reports whether any uplink is.
+func (s Snapshot) Usable() bool {
+	for _, u := range s.Uplinks {
+		if uplink.Usable(u.Status.State) {
+			return true
+		}
+	}
+	return false
+}
+
+// Judge says in which state a tunnel is and why. With no usable uplink it is down
+// at once: others must not wait for a session key to grow old.
+func Judge(t Tunnel, usable bool, now time.Time) (state, reason string) {
+	switch {
+	case t.Broken != "":
+		return wire.TunnelDown, t.Broken
+	case !usable:
+		return wire.TunnelDown, "no uplink is usable"
+	case t.Handshake.IsZero():
+		return wire.TunnelDown, "the hub has not answered yet"
+	case now.Sub(t.Handshake) >= keyLife:
+		return wire.TunnelDown, "the hub does not answer since " + t.Handshake.UTC().Format(time.DateTime) + " UTC"
+	}
+	return wire.TunnelUp, "the hub answers"
+}
+
+// Net is the wire file.
+func (s Snapshot) Net() *wire.Net {
+	n := &wire.Net{LAN: s.LAN, Uplinks: []wire.Uplink{}, Tunnels: []wire.Tunnel{}}
+	for i, u := range s.Uplinks {
+		if i == s.Active && uplink.Usable(u.Status.State) {
+			n.Active = u.Config.Name
+		}
+		n.Uplinks = append(n.Uplinks, u.wire())
+	}
+	for _, t := range s.Tunnels {
+		w := wire.Tunnel{
+			Name: t.Config.Name, State: t.State, Reason: t.Reason, Since: utc(t.Since), Device: t.Config.Device,
+			Address: t.Config.Address.String(), Endpoint: t.Config.Endpoint.String(), Via: n.Active,
+			Handshake: utc(t.Handshake), RxBytes: t.Rx, TxBytes: t.Tx,
+		}
+		if t.Endpoint != "" {
+			w.Endpoint = t.Endpoint
+		}
+		n.Tunnels = append(n.Tunnels, w)
+	}
+	return n
+}
+
+func (u Uplink) wire() wire.Uplink {
+	w := wire.Uplink{
+		Name: u.Config.Name, Port: u.Config.Port, State: u.Status.State, Reason: u.Status.Reason, Since: utc(u.Status.Since),
+		RTTMS:   float64(u.Status.RTT.Round(10*time.Microsecond)) / float64(time.Millisecond),
+		LossPct: float64(int(u.Status.Loss + 0.5)), RxBytes: u.Rx, TxBytes: u.Tx,
+	}
+	if u.Address.IsValid() {
+		w.Address, w.Gateway = u.Address.String(), u.Gateway.String()
+	}
+	return w
+}
+
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(time.Millisecond)
+}
+
+// IDs lists every fault this package can state.
+func IDs() []string {
+	return []string{
+		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
+		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "tunnel.broken", "tunnel.down",
+	}
+}
+
+// Faults returns what is wrong, by ID.
+func (s Snapshot) Faults(now time.Time) map[string][]wire.Fault {
+	all := map[string][]wire.Fault{}
+	add := func(id string, sev wire.Severity, where, what, do string) {
+		all[id] = append(all[id], wire.Fault{ID: id, Severity: sev, Where: where, What: what, Do: do})
+	}
+	if s.Firewall != "" {
+		add("firewall.failed", wire.Alarm, "netd", s.Firewall, "the rules in force before stay, or no uplink is used when there were none; send this line to support")
+	}
+	if s.Kernel != "" {
+		add("netd.kernel", wire.Alarm, "netd", s.Kernel, "remove what stands in the way, or send this line to support")
+	}
+	for _, w := range s.Settings {
+		add("netd.settings", wire.Alarm, "kernel setting "+w, "wrong value, and netd may not change it: "+w, "let init set it at boot")
+	}
+	settled := now.Sub(s.Started) >= bootGrace
+	if s.LANWhy != "" && settled {
+		add("lan.no-link", wire.Alarm, "port "+s.LAN.Port, s.LANWhy+" on "+s.LAN.Port+" (the clinic's side)", "check the cable between "+s.LAN.Port+" and the clinic's switch")
+	}
+	for _, u := range s.Uplinks {
+		u.faults(now, add)
+	}
+	if !s.Usable() && settled {
+		add("netd.no-uplink", wire.Alarm, "netd", "no internet provider can be used", "see the faults of the uplinks; the clinic works from the cache until one is back")
+	}
+	for _, t := range s.Tunnels {
+		t.faults(now, add)
+	}
+	return all
+}
+
+type adder func(id string, sev wire.Severity, where, what, do string)
+
+func (u Uplink) faults(now time.Time, add adder) {
+	c, lasted := u.Config, now.Sub(u.Status.Since)
+	switch {
+	case u.Status.State == wire.UplinkNoLink && lasted >= bootGrace:
+		add("uplink.no-link", wire.Alarm, "port "+c.Port, fmt.Sprintf("%s on %s (uplink %s)", u.Status.Reason, c.Port, c.Name),
+			fmt.Sprintf("check the cable between %s and the modem of %s, and that the modem has power", c.Port, c.Name))
+	case u.Status.State == wire.UplinkNoAddress && lasted >= leaseGrace:
+		add("uplink.no-lease", wire.Alarm, "uplink "+c.Name, fmt.Sprintf("no address on %s: %s", c.Port, u.Status.Reason),
+			fmt.Sprintf("restart the modem of %s; if it needs a fixed address, enter it in the site file", c.Name))
+	case u.Status.State == wire.UplinkDown && lasted >= time.Second:
+		add("uplink.down", wire.Alarm, "uplink "+c.Name, fmt.Sprintf("nothing comes back through %s: %s", c.Port, u.Status.Reason),
+			fmt.Sprintf("restart the modem of %s; if that does not help, call the provider", c.Name))
+	case u.Status.State == wire.UplinkDegraded && lasted >= bootGrace:
+		add("uplink.degraded", wire.Warning, "uplink "+c.Name, fmt.Sprintf("%s loses packets: %s", c.Port, u.Status.Reason),
+			fmt.Sprintf("if it lasts, tell the provider of %s", c.Name))
+	}
+}
+
+func (t Tunnel) faults(now time.Time, add adder) {
+	where := "tunnel " + t.Config.Name
+	switch {
+	case t.Broken != "":
+		add("tunnel.broken", wire.Alarm, where, t.Broken,
+			fmt.Sprintf("check secrets/netd/%s and /dev/net/tun", t.Config.KeyFile))
+	case t.State == wire.TunnelDown && now.Sub(t.Since) >= tunnelGrace:
+		add("tunnel.down", wire.Alarm, where, fmt.Sprintf("%s (%s)", t.Reason, t.Config.Endpoint),
+			"if an uplink is up: check that the hub runs and knows this box's key")
+	}
+}
