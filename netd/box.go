@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/durable"
+	"clinicgate/firmware/wire"
+	"clinicgate/netd/apply"
+	"clinicgate/netd/config"
+	"clinicgate/netd/firewall"
+	"clinicgate/netd/link"
+	"clinicgate/netd/plan"
+	"clinicgate/netd/report"
+	"clinicgate/netd/uplink"
+)
+
+// A box is everything netd knows and holds. Its fields belong to the loop, except
+// where noted.
+type box struct {
+	env     *daemon.Env
+	cfg     config.Config
+	kernel  *apply.Kernel
+	ports   []string // LAN first, then the uplinks'
+	links   map[string]link.State
+	ups     []*uplinkHands
+	tunnels []*tunnelHands
+	active  int // as plan.Active says
+	started time.Time
+
+	safe     bool   // the firewall was put in force
+	tried    bool   // ... or that was tried at least once
+	unsafe   string // what is wrong with it
+	refused  string // by the kernel at the last apply
+	settings []string
+	applied  string // the plan in force, as text
+	dirty    bool   // something may have changed below us: apply again
+	ready    bool   // the supervisor has been told
+	news     bool   // publish without waiting for the next second
+
+	events chan func(now time.Time) // done by the loop
+	hands  sync.WaitGroup           // goroutines that send events
+	shown  atomic.Pointer[shown]    // for the control socket; safe for concurrent use
+}
+
+// shown is what GET /state says.
+type shown struct {
+	Net  *wire.Net `json:"net"`
+	Plan []string  `json:"plan"`
+}
+
+// step is how often time passes for the uplinks' machines; what happens in between
+// is an event and waits for nothing.
+const step = 50 * time.Millisecond
+
+func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
+	if err := durable.MkdirAll(env.State, 0o700); err != nil {
+		return nil, err
+	}
+	kernel, err := apply.Open()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	b := &box{
+		env: env, cfg: cfg, kernel: kernel, ports: []string{cfg.LAN.Port}, active: -1, started: now,
+		events: make(chan func(time.Time), 64),
+	}
+	for i, u := range cfg.Uplinks {
+		b.ports = append(b.ports, u.Port)
+		b.ups = append(b.ups, newUplinkHands(b, i, u, now))
+	}
+	for _, t := range cfg.Tunnels {
+		b.tunnels = append(b.tunnels, &tunnelHands{b: b, cfg: t, since: now, state: wire.TunnelDown})
+	}
+	return b, nil
+}
+
+// close lets go of what would run on. The kernel keeps routes, addresses and
+// rules, so that traffic flows while netd starts again; a tunnel's device goes
+// with its session.
+func (b *box) close() {
+	for _, u := range b.ups {
+		u.unplug()
+	}
+	b.hands.Wait()
+	for _, t := range b.tunnels {
+		t.close()
+	}
+	b.kernel.Close()
+}
+
+// tell has the loop do f, unless ctx ends first.
+func (b *box) tell(ctx context.Context, f func(now time.Time)) {
+	select {
+	case b.events <- f:
+	case <-ctx.Done():
+	}
+}
+
+// loop does the events one by one and lets time pass in between.
+func (b *box) loop(ctx context.Context) error {
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-b.events:
+			f(time.Now())
+		case <-tick.C:
+		}
+		now := time.Now()
+		for _, u := range b.ups {
+			u.machine.Tick(now)
+		}
+		b.settle(now)
+		for _, u := range b.ups {
+			u.probe(now)
+		}
+	}
+}
+
+// lookAtLinks takes in what is true of the ports now.
+func (b *box) lookAtLinks(now time.Time) {
+	links, err := link.Read(b.ports)
+	if err != nil {
+		b.env.Log.Error("look at ports", "err", err)
+		return
+	}
+	b.links = links
+	for i, u := range b.ups {
+		u.plugged(links[u.cfg.Port], now)
+		for _, t := range b.tunnels {
+			t.refresh(i, links[u.cfg.Port].Index)
+		}
+	}
+	b.settings = apply.Settings(b.ports[1:])
+	b.dirty, b.news = true, true
+}
+
+// reapply is how often the kernel is compared with the plan though nothing seems
+// to have changed: someone may have changed it.
+const reapply = 10
+
+// refresh runs once a second: counters, tunnels, and now and then the kernel.
+func (b *box) refresh(now time.Time) {
+	if links, err := link.Read(b.ports); err == nil {
+		changed := func(p string) bool { return links[p].Index != b.links[p].Index || links[p].Why() != b.links[p].Why() }
+		if slices.ContainsFunc(b.ports, changed) {
+			b.lookAtLinks(now) // a notification was lost
+		}
+		b.links = links
+	}
+	if now.Unix()%reapply == 0 {
+		b.dirty = true
+	}
+	for _, t := range b.tunnels {
+		t.look()
+	}
+	b.news = true
+}
+
+// known is the plan's view of the uplinks. While there is no firewall there are
+// none: a box must not be on the internet without one.
+func (b *box) known() []plan.Uplink {
+	all := make([]plan.Uplink, len(b.ups))
+	for i, u := range b.ups {
+		if b.safe {
+			all[i] = plan.Uplink{State: u.machine.Status().State, Address: u.address, Gateway: u.gateway}
+		}
+	}
+	return all
+}
+
+// settle brings the kernel, the tunnels and the published state in line with what
+// is known now. It does nothing when nothing changed.
+func (b *box) settle(now time.Time) {
+	if b.links == nil {
+		return // nothing was looked at yet
+	}
+	ups := b.known()
+	if active := plan.Active(ups, b.active); active != b.active {
+		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
+		b.active, b.news = active, true
+	}
+	b.apply(plan.Make(b.cfg, ups, b.active))
+	b.forget(ups)
+	for _, t := range b.tunnels {
+		t.follow(now)
+	}
+	for _, u := range b.ups {
+		if st := u.machine.Status(); st.State != u.told.State || st.Reason != u.told.Reason {
+			b.env.Log.Info("uplink", "uplink", u.cfg.Name, "state", st.State, "reason", st.Reason, "before", u.told.State)
+			u.told, b.news = st, true
+		}
+	}
+	if b.news {
+		b.publish(now)
+		b.news = false
+	}
+	if !b.ready && b.tried {
+		b.ready = true
+		b.env.Ready()
+	}
+}
+
+// usable reports whether any uplink is.
+func (b *box) usable() bool {
+	return slices.ContainsFunc(b.ups, func(u *uplinkHands) bool { return uplink.Usable(u.machine.Status().State) })
+}
+
+func (b *box) name(i int) string {
+	if i < 0 {
+		return ""
+	}
+	return b.cfg.Uplinks[i].Name
+}
+
+func (b *box) apply(want plan.Kernel) {
+	text := want.String()
+	if text == b.applied && !b.dirty {
+		return
+	}
+	res, err := b.kernel.Apply(want)
+	for _, c := range res.Changes {
+		b.env.Log.Debug("kernel", "change", c)
+	}
+	refused := ""
+	if err != nil {
+		refused = err.Error()
+	}
+	b.news = b.news || refused != b.refused
+	b.applied, b.dirty, b.refused = text, false, refused
+}
+
+// forget drops the connections of uplinks that stopped being usable, once there is
+// another to take them. Without another they stay: the uplink may come back.
+func (b *box) forget(ups []plan.Uplink) {
+	for i, u := range b.ups {
+		usable := uplink.Usable(ups[i].State)
+		if usable == u.usable {
+			u.doomed = u.doomed && !usable
+		} else {
+			u.usable, u.doomed = usable, !usable
+		}
+		other := slices.ContainsFunc(ups, func(p plan.Uplink) bool { return uplink.Usable(p.State) })
+		if !u.doomed || !other || !u.address.IsValid() {
+			continue
+		}
+		n, err := b.kernel.Forget(plan.Addr{Dev: u.cfg.Port, Prefix: u.address})
+		u.doomed = false
+		b.env.Log.Info("connections of a dead uplink forgotten", "uplink", u.cfg.Name, "count", n, "err", err)
+	}
+}
+
+// keepFirewall is the task that puts the firewall in force. It tries again while
+// that fails.
+func (b *box) keepFirewall(ctx context.Context) error {
+	const again = 10 * time.Second
+	for {
+		err := firewall.Install(ctx, b.cfg)
+		b.tell(ctx, func(time.Time) {
+			b.tried, b.safe, b.unsafe, b.news = true, err == nil, "", true
+			if err != nil {
+				b.unsafe = err.Error()
+			}
+		})
+		if err == nil {
+			<-ctx.Done()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(again):
+		}
+	}
+}
+
+// publish states the faults and the wire file.
+func (b *box) publish(now time.Time) {
+	s := b.snapshot()
+	faults := s.Faults(now)
+	for _, id := range report.IDs() {
+		b.env.Faults.Keep(id, faults[id]...)
+	}
+	n := s.Net()
+	if err := b.env.Publish(wire.NetFile, n); err != nil {
+		b.env.Log.Error("publish", "err", err)
+	}
+	b.shown.Store(&shown{Net: n, Plan: lines(b.applied)})
+}
+
+func (b *box) snapshot() report.Snapshot {
+	lan := b.links[b.cfg.LAN.Port]
+	s := report.Snapshot{
+		LAN:    wire.LAN{Port: b.cfg.LAN.Port, Carrier: lan.Carrier, Address: b.cfg.LAN.Address.String()},
+		LANWhy: lan.Why(), Active: b.active, Firewall: b.unsafe, Kernel: b.refused, Settings: b.settings, Started: b.started,
+	}
+	for _, u := range b.ups {
+		l := b.links[u.cfg.Port]
+		s.Uplinks = append(s.Uplinks, report.Uplink{
+			Config: u.cfg, Status: u.machine.Status(), Address: u.address, Gateway: u.gateway, Rx: l.Rx, Tx: l.Tx,
+		})
+	}
+	for _, t := range b.tunnels {
+		s.Tunnels = append(s.Tunnels, t.known())
+	}
+	return s
+}
+
+// leasePath is where an uplink's lease is remembered.
+func (b *box) leasePath(name string) string {
+	return filepath.Join(b.env.State, "lease-"+name+".json")
+}
+
+// secret is the path of a key file.
+func (b *box) secret(name string) string { return filepath.Join(b.env.Secrets, name) }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"clinicgate/netd/config"
+	"clinicgate/netd/plan"
+	"clinicgate/netd/report"
+	"clinicgate/netd/tunnel"
+	"clinicgate/netd/uplink"
+)
+
+// tunnelHands holds one tunnel. It belongs to the loop.
+type tunnelHands struct {
+	b      *box
+	cfg    config.Tunnel
+	tunnel *tunnel.Tunnel // nil: not made yet
+	broken string         // why it could not be made
+	retry  time.Time
+	state  string
+	reason string
+	since  time.Time
+	last   tunnel.Status
+}
+
+// The times of a tunnel.
+const (
+	remake   = 5 * time.Second // between attempts to make it
+	patience = 2 * time.Second // for a usable uplink, before another is tried
+)
+
+// make makes the session; its device appears and the next apply sets it up.
+func (t *tunnelHands) make(now time.Time) {
+	t.retry = now.Add(remake)
+	key, err := tunnel.ReadKey(t.b.secret(t.cfg.KeyFile))
+	if err == nil {
+		var paths []tunnel.Path
+		for i, u := range t.b.cfg.Uplinks {
+			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i)})
+		}
+		t.tunnel, err = tunnel.Open(t.cfg, key, paths, t.b.env.Log)
+	}
+	t.b.news = true
+	if err != nil {
+		t.broken = words(err)
+		return
+	}
+	t.broken, t.b.dirty = "", true
+	for i, u := range t.b.cfg.Uplinks {
+		t.refresh(i, t.b.links[u.Port].Index)
+	}
+}
+
+func words(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return err.Error() + " (netd's user may not open it)"
+	}
+	return err.Error()
+}
+
+func (t *tunnelHands) close() {
+	if t.tunnel != nil {
+		t.tunnel.Close()
+	}
+}
+
+// refresh tells the session that the port of uplink i came or went.
+func (t *tunnelHands) refresh(i, index int) {
+	if t.tunnel == nil {
+		return
+	}
+	if err := t.tunnel.Refresh(i, index); err != nil {
+		t.b.env.Log.Error("tunnel can't use an uplink", "tunnel", t.cfg.Name, "uplink", t.b.name(i), "err", err)
+	}
+}
+
+// follow makes the session if need be and sends it by the uplink in use. A call to
+// the hub that is lost costs five seconds, so the first waits until the uplink
+// has proved itself, but not for ever: probe targets may be gone, the hub not.
+func (t *tunnelHands) follow(now time.Time) {
+	if t.tunnel == nil && !now.Before(t.retry) {
+		t.make(now)
+	}
+	t.judge(now)
+	if t.tunnel == nil || t.b.active < 0 {
+		return
+	}
+	st := t.b.ups[t.b.active].machine.Status()
+	if !uplink.Usable(st.State) && now.Sub(st.Since) < patience {
+		return
+	}
+	if err := t.tunnel.Use(t.b.active); err != nil {
+		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+	}
+}
+
+// look asks the session how it is.
+func (t *tunnelHands) look() {
+	if t.tunnel != nil {
+		st, err := t.tunnel.Status()
+		if err != nil {
+			t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+			return
+		}
+		t.last = st
+	}
+}
+
+// judge says at once when the tunnel can't work or works again: others wait for it.
+func (t *tunnelHands) judge(now time.Time) {
+	state, reason := report.Judge(t.known(), t.b.usable(), now)
+	if state != t.state {
+		t.b.env.Log.Info("tunnel", "tunnel", t.cfg.Name, "state", state, "reason", reason)
+		t.state, t.since = state, now
+	}
+	t.b.news = t.b.news || reason != t.reason
+	t.reason = reason
+}
+
+func (t *tunnelHands) known() report.Tunnel {
+	return report.Tunnel{
+		Config: t.cfg, Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason,
+		Handshake: t.last.Handshake, Endpoint: t.last.Endpoint, Rx: t.last.Rx, Tx: t.last.Tx,
+	}
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"time"
+
+	"clinicgate/netd/config"
+	"clinicgate/netd/lease"
+	"clinicgate/netd/link"
+	"clinicgate/netd/plan"
+	"clinicgate/netd/probe"
+	"clinicgate/netd/uplink"
+)
+
+// uplinkHands holds what one uplink has open: its machine, its DHCP client and its
+// prober. It belongs to the loop.
+type uplinkHands struct {
+	b       *box
+	i       int
+	cfg     config.Uplink
+	machine *uplink.Machine
+	told    uplink.Status // last logged
+	usable  bool          // at the last settle
+	doomed  bool          // its connections wait to be forgotten
+
+	address netip.Prefix // invalid: none
+	gateway netip.Addr
+
+	index  int    // of the port while it is plugged in, 0: it is not
+	stop   func() // ends what runs while it is plugged in
+	prober *probe.Prober
+	round  uint64
+	next   time.Time // of the next round
+}
+
+func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHands {
+	judge := uplink.Config{Every: b.cfg.Probe.Every, Lost: b.cfg.Probe.Lost, Back: b.cfg.Probe.Back}
+	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}}
+	if cfg.Method == config.Static {
+		u.address, u.gateway = cfg.Address, cfg.Gateway
+		u.machine.Address(true, "", now)
+	}
+	return u
+}
+
+// plugged takes in what is true of the port. A port that went and came back has
+// another index, though no time without it may have been seen.
+func (u *uplinkHands) plugged(l link.State, now time.Time) {
+	index := l.Index
+	if l.Why() != "" {
+		index = 0
+	}
+	if index != u.index {
+		u.unplug()
+		u.machine.Link(false, l.Why(), now)
+	}
+	if index == 0 {
+		u.machine.Link(false, l.Why(), now)
+		return
+	}
+	if u.index == 0 {
+		u.plug(index, now)
+	}
+}
+
+// plug starts what runs while the link is up. The address of before stays until
+// the DHCP server says otherwise: most cables go back where they came from.
+func (u *uplinkHands) plug(index int, now time.Time) {
+	ctx, cancel := context.WithCancel(context.Background())
+	u.index, u.stop = index, cancel
+	u.machine.Link(true, "", now)
+	u.next = now
+	u.openProber(ctx)
+	if u.cfg.Method != config.DHCP {
+		return
+	}
+	client := &lease.Client{Dev: u.cfg.Port, Path: u.b.leasePath(u.cfg.Name), Clash: u.b.cfg.Clash, Log: u.b.env.Log}
+	u.b.hands.Go(func() {
+		client.Run(ctx, func(l *lease.Lease, why string) {
+			u.b.tell(ctx, func(now time.Time) {
+				if ctx.Err() == nil {
+					u.leased(l, why, now)
+				}
+			})
+		})
+	})
+}
+
+func (u *uplinkHands) openProber(ctx context.Context) {
+	p, err := probe.Open(ctx, u.cfg.Port, plan.Mark(u.i), u.b.cfg.Probe.Targets)
+	if err != nil {
+		u.b.env.Log.Error("uplink can't be probed", "uplink", u.cfg.Name, "err", err)
+		return
+	}
+	u.prober = p
+	u.b.hands.Go(func() {
+		err := p.Receive(func(round uint64) {
+			u.b.tell(ctx, func(now time.Time) { u.machine.Answered(round, now) })
+		})
+		if err != nil {
+			u.b.env.Log.Error("uplink can't be probed", "uplink", u.cfg.Name, "err", err)
+		}
+	})
+}
+
+// unplug ends what runs while the link is up.
+func (u *uplinkHands) unplug() {
+	u.stop()
+	if u.prober != nil {
+		u.prober.Close()
+	}
+	u.index, u.stop, u.prober = 0, func() {}, nil
+}
+
+// leased takes in what the DHCP client says. A renewed lease changes nothing.
+func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
+	if l == nil {
+		u.address, u.gateway = netip.Prefix{}, netip.Addr{}
+		u.machine.Address(false, why, now)
+		return
+	}
+	if l.Address == u.address && l.Gateway == u.gateway {
+		return
+	}
+	u.b.env.Log.Info("lease", "uplink", u.cfg.Name, "address", l.Address, "gateway", l.Gateway, "why", why)
+	u.address, u.gateway = l.Address, l.Gateway
+	u.machine.Address(true, why, now)
+}
+
+// probe sends a round when it is time for one. It runs after settle, so that the
+// way out is there. What can't be sent counts as unanswered.
+func (u *uplinkHands) probe(now time.Time) {
+	if u.prober == nil || !u.address.IsValid() || !u.b.safe || now.Before(u.next) {
+		return
+	}
+	u.next = u.next.Add(u.b.cfg.Probe.Every)
+	if u.next.Before(now) { // we were asleep: don't make up for it
+		u.next = now.Add(u.b.cfg.Probe.Every)
+	}
+	u.round++
+	u.machine.Sent(u.round, now)
+	if err := u.prober.Send(u.round); err != nil {
+		u.b.env.Log.Debug("probe", "uplink", u.cfg.Name, "err", err)
+	}
+}
+
+func lines(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }
