@@ -37,7 +37,15 @@ type Instance struct {
 // io.EOF means that the upload broke off.
 func (d *Door) Instance(ctx context.Context, in Instance, data io.Reader) (queue.Receipt, error) {
 	meta := dataset.Meta{Class: in.Class, Instance: in.Instance, Syntax: in.Syntax}
-	return d.dicom(ctx, meta, in.Origin, meta.Append(nil), data)
+	return d.dicom(ctx, upload{meta: meta, origin: in.Origin, head: meta.Append(nil)}, data)
+}
+
+// upload is a DICOM object on its way in.
+type upload struct {
+	meta   dataset.Meta
+	origin string
+	head   []byte // preamble and header that go before the data set
+	file   bool   // they came with it
 }
 
 // dicomFile lets a DICOM file in, header and all as it came.
@@ -47,31 +55,31 @@ func (d *Door) dicomFile(ctx context.Context, origin string, file []byte) (queue
 	if err != nil {
 		return queue.Receipt{}, d.refuse(origin, Malformed, err.Error(), err)
 	}
-	return d.dicom(ctx, meta, origin, head, src)
+	return d.dicom(ctx, upload{meta, origin, head, true}, src)
 }
 
-func (d *Door) dicom(ctx context.Context, meta dataset.Meta, origin string, head []byte, data io.Reader) (queue.Receipt, error) {
-	syntax, ok := dataset.FindSyntax(meta.Syntax)
+func (d *Door) dicom(ctx context.Context, up upload, data io.Reader) (queue.Receipt, error) {
+	syntax, ok := dataset.FindSyntax(up.meta.Syntax)
 	if !ok {
-		return queue.Receipt{}, d.refuse(origin, Unsupported, fmt.Sprintf("transfer syntax %q", meta.Syntax), nil)
+		return queue.Receipt{}, d.refuse(up.origin, Unsupported, fmt.Sprintf("transfer syntax %.64q", up.meta.Syntax), nil)
 	}
-	class, ok := dataset.FindClass(meta.Class)
+	class, ok := dataset.FindClass(up.meta.Class)
 	if !ok {
-		return queue.Receipt{}, d.refuse(origin, Unsupported, fmt.Sprintf("SOP class %q", meta.Class), nil)
+		return queue.Receipt{}, d.refuse(up.origin, Unsupported, fmt.Sprintf("SOP class %.64q", up.meta.Class), nil)
 	}
 	r := dataset.NewReader(data, syntax)
 	if err := r.Head(headLimit); err != nil {
-		return queue.Receipt{}, d.broken(origin, r, err)
+		return queue.Receipt{}, d.broken(up.origin, r, err)
 	}
-	if err := d.announced(origin, meta, r); err != nil {
+	if err := d.announced(up, r); err != nil {
 		return queue.Receipt{}, err
 	}
 	if err := r.Sketch(headLimit + sketchLimit); err != nil {
-		return queue.Receipt{}, d.broken(origin, r, err)
+		return queue.Receipt{}, d.broken(up.origin, r, err)
 	}
-	receipt, err := d.accept(ctx, dicomItem(meta, class, origin, r), io.MultiReader(bytes.NewReader(head), r))
+	receipt, err := d.accept(ctx, dicomItem(up, class, r), io.MultiReader(bytes.NewReader(up.head), r))
 	if err != nil && r.Err() != nil {
-		return queue.Receipt{}, d.broken(origin, r, r.Err())
+		return queue.Receipt{}, d.broken(up.origin, r, r.Err())
 	}
 	return receipt, err
 }
@@ -84,27 +92,35 @@ func (d *Door) broken(origin string, r *dataset.Reader, err error) error {
 	return &Refusal{Failed, "the upload broke off", err}
 }
 
-// announced holds the data set against what the sender said it is.
-func (d *Door) announced(origin string, meta dataset.Meta, r *dataset.Reader) error {
-	if uid := r.Text(dataset.InstanceUID); uid == "" || uid != meta.Instance || len(uid) > 64 {
-		return d.refuse(origin, Mismatch, "SOP instance UID in the data set is not the announced one", nil)
-	}
-	if uid := r.Text(dataset.ClassUID); uid != meta.Class {
-		return d.refuse(origin, Mismatch, fmt.Sprintf("SOP class UID %.64q in the data set, %q announced", uid, meta.Class), nil)
+// announced holds the data set against what the sender said it is. The header of
+// a file is only a copy (PS3.10 §7.1), and real ones name another instance; there
+// the data set decides.
+func (d *Door) announced(up upload, r *dataset.Reader) error {
+	uid, class := r.Text(dataset.InstanceUID), r.Text(dataset.ClassUID)
+	switch {
+	case uid == "" || len(uid) > 64:
+		return d.refuse(up.origin, Mismatch, "no SOP instance UID (0008,0018) in the data set", nil)
+	case uid != up.meta.Instance && !up.file:
+		return d.refuse(up.origin, Mismatch, "SOP instance UID in the data set is not the announced one", nil)
+	case class != up.meta.Class:
+		return d.refuse(up.origin, Mismatch, fmt.Sprintf("SOP class UID %.64q in the data set, %.64q announced", class, up.meta.Class), nil)
 	}
 	return nil
 }
 
-func dicomItem(meta dataset.Meta, class dataset.Class, origin string, r *dataset.Reader) queue.Item {
-	p := dicomPatient(r)
+func dicomItem(up upload, class dataset.Class, r *dataset.Reader) queue.Item {
+	p, uid := dicomPatient(r), r.Text(dataset.InstanceUID)
 	it := queue.Item{
-		Key: "dicom:" + meta.Instance, Lane: lane.Routine, Kind: format.DICOM, Origin: origin, Order: order(p, origin),
+		Key: "dicom:" + uid, Lane: lane.Routine, Kind: format.DICOM, Origin: up.origin, Order: order(p, up.origin),
 		Meta: map[string]string{
-			queue.MetaContentType: "application/dicom", queue.MetaInstanceUID: meta.Instance, queue.MetaClassUID: meta.Class,
-			queue.MetaTransferSyntax: meta.Syntax, queue.MetaStudyUID: r.Text(dataset.StudyUID), queue.MetaSeriesUID: r.Text(dataset.SeriesUID),
+			queue.MetaContentType: "application/dicom", queue.MetaInstanceUID: uid, queue.MetaClassUID: class.UID,
+			queue.MetaTransferSyntax: up.meta.Syntax, queue.MetaStudyUID: r.Text(dataset.StudyUID), queue.MetaSeriesUID: r.Text(dataset.SeriesUID),
 		},
 	}
 	describe(it.Meta, p)
+	if uid != up.meta.Instance {
+		it.Meta[MetaDeviation] = "the file's header names another SOP instance than its data set"
+	}
 	switch {
 	case r.Expect() > bulk:
 		it.Lane = lane.Bulk

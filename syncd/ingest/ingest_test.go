@@ -87,6 +87,19 @@ func TestDICOMFile(t *testing.T) {
 	}
 }
 
+// A real file whose header names another instance than its data set.
+func TestDICOMFileWithAnotherHeader(t *testing.T) {
+	d, q, _ := door()
+	body := read(t, "../dataset/testdata/hemodynamic_12ch_240Hz.dcm")
+	if _, err := d.File(t.Context(), Source{Origin: "ecg-1", Via: "mqtt"}, body); err != nil {
+		t.Fatal(err)
+	}
+	it := q.Items()[0]
+	if it.Key != "dicom:1.3.6.1.4.1.6018.3.999" || it.Meta[MetaDeviation] == "" || !bytes.Equal(it.Body, body) {
+		t.Errorf("item: %+v", it.Item)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	for path, want := range map[string]queue.Item{
 		"ecgtoolkit_example.scp": {Kind: format.SCPECG, Lane: lane.Stat, Order: "patient:SBJ-123", Meta: map[string]string{
