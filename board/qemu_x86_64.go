@@ -23,6 +23,7 @@ var QEMUx86_64 = Board{
 		System: []string{
 			"i6300esb nowayout=1 heartbeat=30",
 			"virtio_net", "ext4",
+			"button", "evdev", // the power button
 			"xhci_pci", // card readers are driven from user space
 			"tun", "macvlan", "wireguard",
 			// netd's firewall, through iptables' nftables backend.

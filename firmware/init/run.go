@@ -48,6 +48,9 @@ func (b *box) run() error {
 		})
 	})
 	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
+	if err := watchPowerKey("/sys", "/dev", endings); err != nil {
+		b.log.Warn("power button", "err", err)
+	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil { // Ctrl-Alt-Del is SIGINT

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"golang.org/x/sys/unix"
+
 	"clinicgate/firmware/durable"
 )
 
@@ -83,8 +85,9 @@ func commit(tmp, data string) error {
 				return fmt.Errorf("import site: %w", err)
 			}
 		}
-		if err := os.Rename(filepath.Join(tmp, step.dir), to); err != nil {
-			return fmt.Errorf("import site: %w", err)
+		// Not os.Rename, which refuses to replace a folder, empty or not.
+		if err := unix.Rename(filepath.Join(tmp, step.dir), to); err != nil {
+			return fmt.Errorf("import site: move %s into place: %w", step.dir, err)
 		}
 		if err := durable.SyncDir(data); err != nil {
 			return fmt.Errorf("import site: %w", err)

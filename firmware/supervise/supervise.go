@@ -157,7 +157,7 @@ func (s *Supervisor) keep(ctx context.Context, svc *service) {
 		if !kicked {
 			wait, history = s.cfg.Policy.Next(history, restart.Exit{Ran: time.Since(began), Clean: clean})
 		}
-		s.cfg.Log.Warn("service ended", "service", svc.Name, "exit", reason, "again_in", wait)
+		s.cfg.Log.Warn("service ended", "service", svc.Name, "exit", reason, "again_in_ms", wait.Milliseconds())
 		s.set(svc, func(st *wire.Service) {
 			st.State, st.PID, st.LastExit = wire.ServiceBackoff, 0, reason
 			st.Restarts++
