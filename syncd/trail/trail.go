@@ -1,0 +1,202 @@
+// Package trail keeps the trace of every access to records. Its one guarantee: an
+// entry whose Append returned is durable, sealed, and chained to all before it,
+// so that none can be altered, exchanged or taken from the middle unnoticed.
+//
+// Entries that come together share one record and one fdatasync. A record is
+//
+//	number (8) ‖ sealed { prev (32) ‖ entries, JSON lines }
+//
+// with the number as its sealed identity and prev the SHA-256 of the text of the
+// record before. What was cut off the end can be told only by someone who was
+// given the last hash; the trail's own delivery will carry it.
+package trail
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"clinicgate/syncd/segment"
+	"clinicgate/syncd/vault"
+)
+
+// Entry is one access, in the terms of FHIR's AuditEvent.
+type Entry struct {
+	When    time.Time `json:"when"`
+	Session string    `json:"sid,omitempty"`
+	Who     string    `json:"who,omitempty"`
+	Role    string    `json:"role,omitempty"`
+	Room    string    `json:"room,omitempty"`
+	Device  string    `json:"device"` // x5t#S256 of the workstation
+	Action  string    `json:"action"` // "read", "search", or the method of what was refused
+	What    string    `json:"what"`   // reference or search
+	Outcome string    `json:"outcome"`
+}
+
+// ErrBroken is a chain that does not hold.
+var ErrBroken = errors.New("trail: the chain is broken")
+
+// maxBatch bounds the entries of one record.
+const maxBatch = 256
+
+// Trail is an open trail. Safe for concurrent use.
+type Trail struct {
+	log    *segment.Log
+	domain *vault.Domain
+	in     chan waiter
+	stop   chan struct{}
+	done   sync.WaitGroup
+
+	// Owned by the writing goroutine.
+	number uint64
+	prev   [sha256.Size]byte
+}
+
+type waiter struct {
+	entry Entry
+	err   chan error
+}
+
+// Open opens the trail in dir and checks its chain. A broken chain is returned
+// as ErrBroken beside a usable trail, which goes on from the last record that can
+// be read: care must not stop, but someone must know.
+func Open(dir string, domain *vault.Domain) (*Trail, error) {
+	if err := domain.Err(); err != nil {
+		return nil, fmt.Errorf("open trail: %w", err)
+	}
+	log, err := segment.Open(dir, segment.Options{SegmentSize: 4 << 20})
+	if err != nil {
+		return nil, fmt.Errorf("open trail: %w", err)
+	}
+	t := &Trail{log: log, domain: domain, in: make(chan waiter), stop: make(chan struct{})}
+	broken := t.check(func(Entry) {})
+	if broken != nil && !errors.Is(broken, ErrBroken) {
+		log.Close()
+		return nil, fmt.Errorf("open trail: %w", broken)
+	}
+	t.done.Go(t.writing)
+	return t, broken
+}
+
+// check walks the chain, calls fn for every entry and leaves number and prev at
+// its end.
+func (t *Trail) check(fn func(Entry)) error {
+	t.number, t.prev = 0, [sha256.Size]byte{}
+	var broken error
+	err := t.log.Scan(func(ref segment.Ref, record []byte) error {
+		number, text, entries, err := t.open(record)
+		switch {
+		case err != nil:
+			broken = fmt.Errorf("%w: the record at %v: %w", ErrBroken, ref, err)
+			return nil
+		case number != t.number+1 || !bytes.Equal(text[:sha256.Size], t.prev[:]):
+			broken = fmt.Errorf("%w: got record %d after %d", ErrBroken, number, t.number)
+		}
+		t.number, t.prev = number, sha256.Sum256(text)
+		for _, e := range entries {
+			fn(e)
+		}
+		return nil
+	})
+	if errors.Is(err, segment.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return errors.Join(err, broken)
+}
+
+func (t *Trail) open(record []byte) (number uint64, text []byte, entries []Entry, err error) {
+	if len(record) < 8 {
+		return 0, nil, nil, errors.New("too short")
+	}
+	text, err = t.domain.Open(nil, record[8:], record[:8])
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	if len(text) < sha256.Size {
+		return 0, nil, nil, errors.New("too short")
+	}
+	for _, line := range bytes.Split(bytes.TrimSuffix(text[sha256.Size:], []byte("\n")), []byte("\n")) {
+		var e Entry
+		if err := json.Unmarshal(line, &e); err != nil {
+			return 0, nil, nil, err
+		}
+		entries = append(entries, e)
+	}
+	return binary.BigEndian.Uint64(record), text, entries, nil
+}
+
+// ErrClosed is an Append after Close.
+var ErrClosed = errors.New("trail: closed")
+
+// Append makes an entry durable. After an error the access must not take place.
+//
+//	stop before it returns: the entry is there or not, the chain holds
+//	stop after: it is there
+func (t *Trail) Append(e Entry) error {
+	w := waiter{e, make(chan error, 1)}
+	select {
+	case t.in <- w:
+		return <-w.err
+	case <-t.stop:
+		return ErrClosed
+	}
+}
+
+// writing takes what waits, as much as there is, and makes it one record.
+func (t *Trail) writing() {
+	for {
+		select {
+		case w := <-t.in:
+			group := t.gather(w)
+			err := t.write(group)
+			for _, w := range group {
+				w.err <- err
+			}
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+func (t *Trail) gather(first waiter) []waiter {
+	group := []waiter{first}
+	for len(group) < maxBatch {
+		select {
+		case w := <-t.in:
+			group = append(group, w)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (t *Trail) write(group []waiter) error {
+	text := bytes.NewBuffer(append([]byte(nil), t.prev[:]...))
+	enc := json.NewEncoder(text)
+	for _, w := range group {
+		if err := enc.Encode(w.entry); err != nil {
+			return fmt.Errorf("write trail: %w", err)
+		}
+	}
+	id := binary.BigEndian.AppendUint64(nil, t.number+1)
+	record := t.domain.Seal(append([]byte(nil), id...), text.Bytes(), id)
+	// The last free segment is for this: a full disk must not end care.
+	if _, err := t.log.AppendReserve(record); err != nil {
+		return fmt.Errorf("write trail: %w", err)
+	}
+	t.number, t.prev = t.number+1, sha256.Sum256(text.Bytes())
+	return nil
+}
+
+// Close waits for appends in progress and closes the trail.
+func (t *Trail) Close() error {
+	close(t.stop)
+	t.done.Wait()
+	return t.log.Close()
+}
