@@ -66,7 +66,8 @@ type claims struct {
 }
 
 // Decide says whether r is allowed now. The error is a *Refusal; the Grant that
-// comes with it holds what is known of the person, for the trace.
+// comes with it is who the token was made for, for the trace, and empty when the
+// token is none of cardauth's.
 func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, error) {
 	if r.Token == "" {
 		return Grant{}, refuse(NoToken)
@@ -78,17 +79,17 @@ func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, err
 	if err != nil {
 		return Grant{}, err
 	}
+	g := Grant{Session: c.Session, Subject: c.Subject, Role: c.Role, Room: c.Room}
 	if r.Peer == "" || !same(c.Confirm.Cert, r.Peer) {
-		return Grant{}, refuse(OtherDevice)
+		return g, refuse(OtherDevice)
 	}
 	s, live := roster.sessions[c.Session]
 	if !live || c.Session == "" {
-		return Grant{}, refuse(NoSession)
+		return g, refuse(NoSession)
 	}
 	if !same(s.CertHash, r.Peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
-		return Grant{}, refuse(OtherSession)
+		return g, refuse(OtherSession)
 	}
-	g := Grant{Session: s.ID, Subject: s.Subject, Role: s.Role, Room: s.Room}
 	if s.Role != wire.RoleDoctor {
 		return g, refuse(Role)
 	}
