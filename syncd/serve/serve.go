@@ -1,0 +1,219 @@
+// Package serve is the FHIR endpoint on the clinic's LAN. Its one guarantee: no
+// record leaves it without a live card session behind the request and a durable
+// trace of the access, and every answer says how old it is.
+package serve
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"clinicgate/syncd/cache"
+	"clinicgate/syncd/fhir"
+	"clinicgate/syncd/grant"
+	"clinicgate/syncd/trail"
+)
+
+// Base is the path of the endpoint.
+const Base = "/fhir/R4"
+
+// Records answers queries; *cache.Reader is one.
+type Records interface {
+	Read(ctx context.Context, q fhir.Query) (cache.Result, error)
+}
+
+// Trail makes accesses durable; *trail.Trail is one.
+type Trail interface {
+	Append(e trail.Entry) error
+}
+
+// Handler is the endpoint. All fields are required.
+type Handler struct {
+	Records    Records
+	Trail      Trail
+	Roster     func() *grant.Roster // what cardauth last said; nil lets nobody in
+	Issuer     string               // of the tokens
+	Self       string               // our base URL, for links
+	Capability []byte               // the CapabilityStatement
+	Log        *slog.Logger
+	Traced     func(error) // told how each entry in the trail ended
+}
+
+// An answer is a response before it is written.
+type answer struct {
+	status int
+	header map[string]string
+	body   []byte
+	trace  string // outcome, for the trail
+}
+
+// writeWithin bounds how long a workstation may take an answer in.
+const writeWithin = 30 * time.Second
+
+// ServeHTTP answers one request. Only answers leave here, whatever goes wrong.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeWithin)) // not every writer can
+	w.Header().Set("Cache-Control", "no-store")                                     // no copies on workstations
+	write(w, h.answer(r))
+}
+
+func (h *Handler) answer(r *http.Request) answer {
+	rest, ours := strings.CutPrefix(r.URL.Path, Base+"/")
+	if !ours {
+		return failure(http.StatusNotFound, fhir.CodeNotFound, "nothing is here; the records are below "+Base)
+	}
+	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if rest == "metadata" && reading {
+		if err := acceptable(r); err != nil {
+			return refused(err)
+		}
+		return answer{status: http.StatusOK, body: h.Capability}
+	}
+	q, op, parseErr := parse(rest, r.URL.RawQuery)
+	typ, _, _ := strings.Cut(rest, "/")
+	peer := fingerprint(r)
+	g, err := grant.Decide(time.Now(), h.Roster(), h.Issuer, grant.Request{Token: bearer(r), Peer: peer, Op: op, Type: typ})
+	e := trail.Entry{
+		When: time.Now().UTC(), Session: g.Session, Who: g.Subject, Role: g.Role, Room: g.Room, Device: peer,
+		Action: map[grant.Op]string{grant.Read: "read", grant.Search: "search"}[op], What: what(q, rest),
+	}
+	if err != nil {
+		return h.denied(e, err)
+	}
+	if !reading {
+		a := failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,
+			"records can only be read here so far: write them in the EHR itself; uploads go by DICOM or MQTT")
+		a.header["Allow"] = "GET, HEAD"
+		return a
+	}
+	if parseErr == nil {
+		parseErr = acceptable(r)
+	}
+	if parseErr != nil {
+		return refused(parseErr)
+	}
+	return h.traced(e, h.read(r, q))
+}
+
+// denied answers a refusal of grant's. Who is known leaves a trace; a stranger's
+// noise must not fill it.
+func (h *Handler) denied(e trail.Entry, err error) answer {
+	var no *grant.Refusal
+	if !errors.As(err, &no) {
+		return failure(http.StatusInternalServerError, fhir.CodeException, "the request could not be checked")
+	}
+	h.Log.Info("access refused", "reason", no.Reason, "room", e.Room, "role", e.Role)
+	a := failure(http.StatusForbidden, fhir.CodeForbidden, no.Error())
+	if !no.Known() {
+		a = failure(http.StatusUnauthorized, fhir.CodeLogin, no.Error())
+		a.header["WWW-Authenticate"] = challenge(no.Reason)
+	}
+	a.trace = "refused: " + string(no.Reason)
+	if e.Who == "" {
+		return a
+	}
+	return h.traced(e, a)
+}
+
+// challenge is RFC 6750 §3: a request without a token gets no error code.
+func challenge(r grant.Reason) string {
+	if r == grant.NoToken {
+		return `Bearer realm="clinicgate"`
+	}
+	return `Bearer realm="clinicgate", error="invalid_token", error_description="` + string(r) + `"`
+}
+
+// traced makes the trace durable and only then lets the answer go.
+func (h *Handler) traced(e trail.Entry, a answer) answer {
+	e.Outcome = a.trace
+	err := h.Trail.Append(e)
+	h.Traced(err)
+	if err == nil {
+		return a
+	}
+	h.Log.Error("an access could not be traced and was not given", "err", err)
+	return failure(http.StatusServiceUnavailable, fhir.CodeException,
+		"the access could not be recorded, so the record can't be shown: the gateway's storage needs attention, call support")
+}
+
+// read answers an allowed read or search.
+func (h *Handler) read(r *http.Request, q fhir.Query) answer {
+	res, err := h.Records.Read(r.Context(), q)
+	if err != nil {
+		return h.unanswered(err)
+	}
+	a := answer{status: http.StatusOK, body: res.Body, trace: string(res.How), header: fresh(res)}
+	if s, ok := q.(fhir.Search); ok {
+		var remark []byte
+		if res.How == cache.Stale {
+			remark = fhir.Remark(fhir.CodeInformation, "As of "+stamp(res.At)+": the EHR could not be asked since ("+res.Why+"). Newer entries may be missing.")
+		}
+		if a.body, err = fhir.Cut(res.Body, s, h.Self, remark); err != nil {
+			return h.unanswered(err)
+		}
+		return a
+	}
+	if res.ETag != "" && matches(r.Header.Get("If-None-Match"), res.ETag) {
+		a.status, a.body = http.StatusNotModified, nil
+	}
+	return a
+}
+
+// fresh is what an answer's headers say of its age.
+func fresh(res cache.Result) map[string]string {
+	header := map[string]string{"Cache-Status": res.Status()}
+	if res.ETag != "" {
+		header["ETag"] = res.ETag
+	}
+	if res.LastModified != "" {
+		header["Last-Modified"] = res.LastModified
+	}
+	if res.How != cache.Fetched && res.How != cache.Replaced { // RFC 9111 §5.1
+		age := max(0, time.Since(res.At))
+		header["Age"] = strconv.FormatInt(int64(age/time.Second), 10)
+	}
+	if res.How == cache.Stale {
+		header[StaleHeader] = "as-of=" + stamp(res.At) + "; reason=" + strconv.QuoteToASCII(res.Why)
+	}
+	return header
+}
+
+// StaleHeader marks an answer that is old because the EHR could not be asked. It
+// says since when, and why.
+const StaleHeader = "Clinicgate-Stale"
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// fingerprint is x5t#S256 of the client's certificate (RFC 8705 §3.1).
+func fingerprint(r *http.Request) string {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return ""
+	}
+	sum := sha256.Sum256(r.TLS.PeerCertificates[0].Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+func bearer(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// matches compares weakly (RFC 9110 §13.1.2).
+func matches(header, etag string) bool {
+	for _, one := range strings.Split(header, ",") {
+		one = strings.TrimSpace(one)
+		if one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
+}
