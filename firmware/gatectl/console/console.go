@@ -1,0 +1,189 @@
+// Package console is the menu on the serial line: one numbered command a line,
+// typed as a number or a word. Whatever comes in (line noise, a pasted megabyte,
+// escape sequences) costs bounded memory and a bounded answer; nothing that goes
+// out asks the terminal anything, and there is no way to a shell.
+package console
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Prompt ends everything the console says when it waits for a command.
+const Prompt = "clinicgate> "
+
+// Command is one line of the menu.
+type Command struct {
+	Word    string
+	Help    string
+	Confirm string // question to be answered with yes first; empty: none
+	// Run does it. An error is shown and changes nothing else.
+	Run func(out io.Writer, arg string) error
+}
+
+const (
+	maxLine = 200
+	// patience is how many lines that are no command are answered in a row. After
+	// that the console is silent until a word of the menu comes: noise must not make
+	// more noise, and a digit between two line ends is often noise.
+	patience = 3
+)
+
+// Run shows first, then obeys until in ends. It returns nil when in ended and the
+// error when writing failed: the line is gone.
+func Run(in io.Reader, out io.Writer, first func(io.Writer), commands []Command) error {
+	c := &session{in: bufio.NewReaderSize(in, 4096), out: out, commands: commands}
+	first(c)
+	c.menu()
+	unknown := 0
+	for c.err == nil {
+		if unknown <= patience {
+			c.say(Prompt)
+		}
+		line, err := c.readLine()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return c.err
+			}
+			return err
+		}
+		switch known := c.obey(line, unknown); {
+		case known:
+			unknown = 0
+		case line != "":
+			unknown++
+		}
+	}
+	return c.err
+}
+
+type session struct {
+	in       *bufio.Reader
+	out      io.Writer
+	err      error // first failure to write
+	skip     bool  // the last line ended in CR: its LF is not another line
+	commands []Command
+}
+
+// Write sends text to the terminal: printable ASCII, and CR LF for line ends,
+// because a program can't know how its tty is set.
+func (c *session) Write(p []byte) (int, error) {
+	safe := make([]byte, 0, len(p)+16)
+	for _, b := range p {
+		switch {
+		case b == '\n':
+			safe = append(safe, '\r', '\n')
+		case b >= ' ' && b <= '~':
+			safe = append(safe, b)
+		case b != '\r':
+			safe = append(safe, '?')
+		}
+	}
+	if c.err == nil {
+		_, c.err = c.out.Write(safe)
+	}
+	return len(p), c.err
+}
+
+func (c *session) say(format string, args ...any) { fmt.Fprintf(c, format, args...) }
+
+// menu is one line per command, or as many to a line as fit.
+func (c *session) menu() {
+	line := ""
+	for i, cmd := range c.commands {
+		item := fmt.Sprintf(" %d)%s", i+1, cmd.Word)
+		if len(line)+len(item) > 78 {
+			c.say("%s\n", line)
+			line = ""
+		}
+		line += item
+	}
+	c.say("%s\n", line)
+}
+
+// obey runs one line and reports whether it was a command.
+func (c *session) obey(line string, unknown int) bool {
+	word, arg, _ := strings.Cut(line, " ")
+	cmd, ok := c.find(word)
+	if unknown > patience {
+		ok = ok && cmd.Word == word
+	}
+	switch {
+	case line == "":
+		return false
+	case word == "help" || word == "?":
+		c.help()
+		return true
+	case !ok && unknown < patience:
+		c.say("no such command: type a number, a word, or help\n")
+		return false
+	case !ok && unknown == patience:
+		c.say("quiet now, until a word of the menu comes (help lists them)\n")
+		return false
+	case !ok:
+		return false
+	}
+	if cmd.Confirm != "" {
+		c.say("%s Type yes: ", cmd.Confirm)
+		if answer, err := c.readLine(); err != nil || answer != "yes" {
+			c.say("not done\n")
+			return true
+		}
+	}
+	if err := cmd.Run(c, strings.TrimSpace(arg)); err != nil {
+		c.say("%s: %v\n", cmd.Word, err)
+	}
+	return true
+}
+
+func (c *session) find(word string) (Command, bool) {
+	if n, err := strconv.Atoi(word); err == nil && n >= 1 && n <= len(c.commands) {
+		return c.commands[n-1], true
+	}
+	for _, cmd := range c.commands {
+		if cmd.Word == word {
+			return cmd, true
+		}
+	}
+	return Command{}, false
+}
+
+func (c *session) help() {
+	for i, cmd := range c.commands {
+		c.say(" %d) %-10s %s\n", i+1, cmd.Word, cmd.Help)
+	}
+	c.say(" ?) %-10s %s\n", "help", "this list")
+}
+
+// readLine reads up to CR, LF or both. Only printable ASCII counts; backspace
+// takes one back. Of a line longer than maxLine nothing is kept: half a command
+// must not be obeyed.
+func (c *session) readLine() (string, error) {
+	var line []byte
+	for {
+		b, err := c.in.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		afterCR := c.skip
+		c.skip = b == '\r'
+		switch {
+		case b == '\n' && afterCR:
+		case b == '\n' || b == '\r':
+			if len(line) > maxLine {
+				return "(too long)", nil
+			}
+			return strings.TrimSpace(string(line)), nil
+		case b == '\b' || b == 0x7f:
+			if len(line) > 0 && len(line) <= maxLine {
+				line = line[:len(line)-1]
+			}
+		case b >= ' ' && b <= '~' && len(line) <= maxLine:
+			line = append(line, b)
+		}
+	}
+}
