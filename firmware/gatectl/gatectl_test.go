@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"clinicgate/firmware/daemon"
+)
+
+// The scripts run gatectl beside stand-ins for the daemons: processes of the right
+// names that publish golden wire files, judge site files and answer as init does.
+func TestMain(m *testing.M) {
+	commands := map[string]func(){
+		"gatectl": func() {
+			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
+	}
+	for _, name := range []string{"init", "netd", "failoverd", "cardauth", "syncd"} {
+		commands[name] = func() { os.Exit(standIn(name, os.Args[1:])) }
+	}
+	testscript.Main(m, commands)
+}
+
+func TestScripts(t *testing.T) {
+	golden, err := filepath.Abs("../wire/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GOLDEN", golden)
+			env.Setenv("RUN", filepath.Join(env.WorkDir, "run"))
+			return os.Mkdir(filepath.Join(env.WorkDir, "run"), 0o755)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"waitfor": waitFor,
+		},
+	})
+}
+
+// waitFor waits until files exist: `waitfor FILE...`.
+func waitFor(ts *testscript.TestScript, neg bool, files []string) {
+	for _, f := range files {
+		end := time.Now().Add(10 * time.Second)
+		for _, err := os.Stat(ts.MkAbs(f)); err != nil; _, err = os.Stat(ts.MkAbs(f)) {
+			if time.Now().After(end) {
+				ts.Fatalf("%s never came", f)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// standIn is `NAME -check FILE` and `NAME publish RUN GOLDEN`.
+func standIn(name string, args []string) int {
+	if args[0] == "-check" {
+		text, err := os.ReadFile(args[1])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		if strings.Contains(string(text), "bad = \""+name+"\"") {
+			fmt.Fprintf(os.Stderr, "site.toml:9: %s.bad: got a bad key, want a good one\n", name)
+			return 1
+		}
+		return 0
+	}
+	runDir, golden := args[1], args[2]
+	file, err := os.ReadFile(filepath.Join(golden, name+".json"))
+	if err == nil && name == "init" {
+		err = serveInit(runDir)
+	}
+	if err == nil {
+		now := time.Now().UTC().Format(time.RFC3339)
+		text := strings.NewReplacer(`"pid": 140`, fmt.Sprintf(`"pid": %d`, os.Getpid()), "2026-11-22T08:30:00Z", now).Replace(string(file))
+		tmp := filepath.Join(runDir, "."+name)
+		if err = os.WriteFile(tmp, []byte(text), 0o644); err == nil {
+			err = os.Rename(tmp, filepath.Join(runDir, name+".json"))
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	<-stop
+	return 0
+}
+
+// serveInit answers as firmware/init does.
+func serveInit(runDir string) error {
+	l, err := net.Listen("unix", filepath.Join(runDir, "init.sock"))
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /log", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("service") == "nosuch" {
+			http.Error(w, "no service nosuch", http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, `{"time":"2026-11-22T08:30:00.123456789Z","level":"WARN","msg":"fault","program":"netd","id":"uplink.no-link","what":"no carrier","asked":%q}`+"\n", q.Get("service")+" "+q.Get("lines"))
+		fmt.Fprint(w, "[    0.5] kernel: \x1b[31mplain\x1b[0m line\n")
+	})
+	mux.HandleFunc("POST /poweroff", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusAccepted)
+		os.WriteFile(filepath.Join(runDir, "poweroff"), nil, 0o644)
+	})
+	mux.HandleFunc("POST /reboot", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "user 206 may not", http.StatusForbidden)
+	})
+	go daemon.ServeHTTP(context.Background(), l, mux)
+	return nil
+}
