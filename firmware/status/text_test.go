@@ -59,7 +59,7 @@ func TestLogLine(t *testing.T) {
 		`{"a":1}`:                    `{"a":1}`,
 		"\x1b[31mred":                "?[31mred",
 		`{"msg":"x","k":""}`:         `                 x k=""`,
-		`{"msg":"x","k":"\u001b\n"}`: "                 x k=? ",
+		`{"msg":"x","k":"\u001b\n"}`: `                 x k="\x1b\n"`,
 	} {
 		if got := LogLine(in); got != want {
 			t.Errorf("%s\ngot  %q\nwant %q", in, got, want)
