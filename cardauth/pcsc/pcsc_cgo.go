@@ -14,8 +14,9 @@ import (
 // a connection to pcscd, of its own: PC/SC serialises the calls of a context, and
 // a card that hangs must hold up nobody else.
 type Card struct {
-	ctx  *scard.Context
-	card *scard.Card
+	ctx    *scard.Context
+	card   *scard.Card
+	broken bool
 }
 
 // Connect takes the card in a reader, with nobody else allowed, and resets it: a
@@ -27,7 +28,7 @@ func Connect(reader string) (*Card, error) {
 	}
 	card, err := ctx.Connect(reader, scard.ShareExclusive, scard.ProtocolAny)
 	if err == nil {
-		c := &Card{ctx, card}
+		c := &Card{ctx: ctx, card: card}
 		err = c.take()
 		if err == nil {
 			return c, nil
@@ -57,15 +58,23 @@ func (c *Card) Transmit(cmd []byte) ([]byte, error) {
 	}
 	resp, err := c.card.Transmit(cmd)
 	if err != nil {
+		c.broken = true
 		return nil, explain("transmit", err)
 	}
 	return resp, nil
 }
 
-// Close resets the card and lets it go. With the card or pcscd away there is
+// Close resets the card and lets it go. A card that broke off is left as it is,
+// for Connect to reset: when pcscd 1.9.9 fails to reset a card on letting it go,
+// it takes the reader for empty, and if another card came in inside its poll it
+// goes on doing so until that is taken out. With the card or pcscd away there is
 // nothing to reset, so errors mean nothing.
 func (c *Card) Close() {
-	_ = c.card.Disconnect(scard.ResetCard)
+	end := scard.ResetCard
+	if c.broken {
+		end = scard.LeaveCard
+	}
+	_ = c.card.Disconnect(end)
 	_ = c.ctx.Release()
 }
 

@@ -5,6 +5,14 @@ import (
 	"time"
 )
 
+// A Login is one PIN typed at a workstation.
+type Login struct {
+	Room     string
+	PIN      []byte // whoever is given the login wipes it
+	LastTry  bool   // the holder confirmed to spend the card's last try
+	CertHash string // of the workstation's certificate
+}
+
 // Kind says why a login is refused, in a word that never changes: it is what
 // callers branch on.
 type Kind string
@@ -20,6 +28,7 @@ const (
 	LastTry   Kind = "last-try" // the card has one try left; confirm to spend it
 	Blocked   Kind = "blocked"  // no try left
 	SlowDown  Kind = "slow-down"
+	InUse     Kind = "in-use"      // a session is open from another workstation
 	Busy      Kind = "busy"        // the reader is busy with another login
 	Failed    Kind = "card-failed" // card or reader broke off
 	NotReady  Kind = "not-ready"   // the gateway lacks anchors or pcscd
