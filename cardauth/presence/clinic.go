@@ -1,0 +1,246 @@
+// Package presence keeps the clinic's card readers: one goroutine per reader owns
+// its card, logs its holder in and has the key prove over and over that the card
+// is still there. What it learns goes into a session.Machine; what that decides is
+// published before anybody else is told. No card, no session.
+package presence
+
+import (
+	"context"
+	"crypto/x509"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/config"
+	"clinicgate/cardauth/pcsc"
+	"clinicgate/cardauth/session"
+	"clinicgate/cardauth/trust"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+)
+
+// A Link is a card held with exclusive access. Close resets it. It belongs to one
+// goroutine; after an error of Transmit only Close may be called.
+type Link interface {
+	apdu.Transport
+	Close()
+}
+
+// A Bus reaches readers; pcsc is the real one. Watch calls changed with all
+// readers at the start and after each change, and returns when ctx ends or the
+// readers can't be reached any more.
+type Bus interface {
+	Watch(ctx context.Context, changed func([]pcsc.State)) error
+	Connect(reader string) (Link, error)
+}
+
+// Faults this package raises.
+const (
+	faultNoService = "card.no-pcscd"
+	faultNoReader  = "card.no-reader"
+	faultCard      = "card.unreadable"
+)
+
+// Setup is what a Clinic works with.
+type Setup struct {
+	Bus     Bus
+	Readers []config.Reader
+	// Holder says whose card a certificate belongs to, or why nobody's.
+	Holder func(*x509.Certificate, time.Time) (trust.Holder, error)
+	// Publish is called with the whole state after each change, in the order
+	// of the changes, from one goroutine at a time. It must not block.
+	Publish func([]session.Reader, []session.Session)
+	Faults  *daemon.Faults
+	Log     *slog.Logger
+}
+
+// A Clinic is all readers of the box. Its methods are safe for concurrent use.
+type Clinic struct {
+	Setup
+	running sync.WaitGroup
+
+	mu      sync.Mutex // held while publishing: what is published is in order
+	machine *session.Machine
+	readers map[string]*reader // by room
+}
+
+// New returns a clinic whose readers are not looked at yet.
+func New(s Setup) *Clinic {
+	return &Clinic{Setup: s, machine: session.New(), readers: map[string]*reader{}}
+}
+
+// Run watches the readers until ctx ends; pcscd may come and go. At the end every
+// session is over, published as such, and every card reset.
+func (c *Clinic) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		err := c.Bus.Watch(ctx, func(all []pcsc.State) {
+			c.Faults.Clear(faultNoService, "pcscd")
+			c.saw(ctx, all)
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		c.Faults.Raise(wire.Fault{
+			ID: faultNoService, Severity: wire.Alarm, Where: "pcscd", What: err.Error(),
+			Do: "nobody can log in; cardauth tries again by itself, see the log of pcscd",
+		})
+		c.saw(ctx, nil)
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+		}
+	}
+	c.do(func(m *session.Machine) (events []session.Event) {
+		for _, s := range m.Sessions() {
+			events = append(events, m.End(s.ID, session.Stopped)...)
+		}
+		return events
+	})
+	c.waitForReaders()
+	return nil
+}
+
+const (
+	again    = 250 * time.Millisecond // between tries to reach pcscd
+	lastCall = time.Second            // for readers to reset their cards at the end
+)
+
+// waitForReaders gives the readers a moment: one that hangs in the driver must not
+// hold up the end.
+func (c *Clinic) waitForReaders() {
+	done := make(chan struct{})
+	go func() { c.running.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(lastCall):
+		c.Log.Warn("a reader hangs, its card was not reset")
+	}
+}
+
+// saw takes in what readers there are: it starts a goroutine for each new one of
+// ours, stops those of readers gone, and passes on what is in them. It is called
+// from one goroutine.
+func (c *Clinic) saw(ctx context.Context, all []pcsc.State) {
+	var missing []wire.Fault
+	for _, conf := range c.Readers {
+		now := match(all, conf.Match)
+		r := c.at(conf.Room)
+		if r != nil && (now == nil || r.name != now.Reader) {
+			c.detach(conf.Room, r)
+			r = nil
+		}
+		if now == nil {
+			missing = append(missing, wire.Fault{
+				Severity: wire.Alarm, Where: "reader " + conf.Match, What: "no card reader of this name is plugged in, room " + conf.Room,
+				Do: "plug the reader in, or correct [[card.reader]] match in the site file",
+			})
+			continue
+		}
+		if r == nil {
+			r = c.attach(ctx, conf.Room, now.Reader)
+		}
+		r.tell(*now)
+	}
+	c.Faults.Keep(faultNoReader, missing...)
+	c.Republish()
+}
+
+// Republish publishes what is, with the faults that stand now.
+func (c *Clinic) Republish() {
+	c.do(func(*session.Machine) []session.Event { return nil })
+}
+
+// match finds the first reader whose name begins as configured.
+func match(all []pcsc.State, start string) *pcsc.State {
+	for i := range all {
+		if strings.HasPrefix(all[i].Reader, start) {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+func (c *Clinic) attach(ctx context.Context, room, name string) *reader {
+	ctx, cancel := context.WithCancel(ctx)
+	r := newReader(c, name, cancel)
+	c.do(func(m *session.Machine) []session.Event {
+		c.readers[room] = r
+		m.Attach(time.Now(), name, room)
+		return nil
+	})
+	c.running.Go(func() { r.run(ctx) })
+	return r
+}
+
+// detach ends a reader's session at once; its goroutine follows when it can.
+func (c *Clinic) detach(room string, r *reader) {
+	r.cancel()
+	c.Faults.Clear(faultCard, "reader "+r.name)
+	c.do(func(m *session.Machine) []session.Event {
+		delete(c.readers, room)
+		return m.Detach(r.name)
+	})
+}
+
+func (c *Clinic) at(room string) *reader {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.readers[room]
+}
+
+// do gives f the machine, and logs and publishes what came of it.
+func (c *Clinic) do(f func(*session.Machine) []session.Event) []session.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	events := f(c.machine)
+	c.Publish(c.machine.Readers(), c.machine.Sessions())
+	for _, e := range events {
+		attrs := []any{"sid", e.Session.ID, "role", e.Session.Role, "room", e.Session.Room, "reader", e.Session.Reader}
+		if e.Ended == "" {
+			c.Log.Info("session begins", attrs...)
+		} else {
+			c.Log.Info("session ends", append(attrs, "why", string(e.Ended), "unproven", time.Since(e.Session.Proven).Round(time.Millisecond).String())...)
+		}
+	}
+	return events
+}
+
+// Tick ends the sessions of cards that have not proven themselves in time. It must
+// be called often: how much later than due a session ends depends on it.
+func (c *Clinic) Tick(now time.Time) {
+	c.mu.Lock()
+	quiet := true
+	for _, s := range c.machine.Sessions() {
+		quiet = quiet && !now.After(s.Due)
+	}
+	c.mu.Unlock()
+	if !quiet {
+		c.do(func(m *session.Machine) []session.Event { return m.Tick(now) })
+	}
+}
+
+// Live returns a live session.
+func (c *Clinic) Live(id string) (session.Session, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.machine.Live(id)
+}
+
+// Room returns the reader of a room and its session, if there are.
+func (c *Clinic) Room(room string) (r session.Reader, s session.Session, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.machine.Readers() {
+		if x.Room == room {
+			r, ok = x, true
+		}
+	}
+	for _, x := range c.machine.Sessions() {
+		if x.Room == room {
+			s = x
+		}
+	}
+	return r, s, ok
+}

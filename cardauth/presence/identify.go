@@ -1,0 +1,116 @@
+package presence
+
+import (
+	"crypto"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/session"
+	"clinicgate/cardauth/trust"
+)
+
+// identify reads who the card says it is. Only then is the PIN worth a try.
+func (r *reader) identify() (*piv.Card, trust.Holder, crypto.PublicKey, error) {
+	var none trust.Holder
+	card, err := piv.Select(r.link)
+	if err != nil {
+		return nil, none, nil, r.unreadable(err)
+	}
+	cert, err := card.Certificate(piv.SlotAuthentication)
+	if err != nil {
+		return nil, none, nil, r.unreadable(err)
+	}
+	holder, err := r.c.Holder(cert, time.Now())
+	if err != nil {
+		return nil, none, nil, r.untrusted(err)
+	}
+	if err := piv.CheckKey(cert.PublicKey); err != nil {
+		return nil, none, nil, r.untrusted(err)
+	}
+	return card, holder, cert.PublicKey, nil
+}
+
+func (r *reader) unreadable(err error) error {
+	r.c.Log.Info("card is of no use", "reader", r.name, "err", err)
+	return refuse(session.NotACard, "this is not a professional's card, or it has not been issued yet")
+}
+
+// untrusted says why in the words of whoever must act. A Refusal passes through.
+func (r *reader) untrusted(err error) error {
+	var refusal *session.Refusal
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	r.c.Log.Info("card is not trusted", "reader", r.name, "err", err)
+	detail := "this card's certificate is not accepted here; ask whoever issued it"
+	switch {
+	case errors.Is(err, trust.ErrIssuer):
+		detail = "the authority that issued this card is not trusted by this clinic"
+	case errors.Is(err, trust.ErrValidity):
+		detail = "the card's certificate has expired or is not valid yet; if the card is new, check the gateway's clock"
+	case errors.Is(err, trust.ErrRole):
+		detail = "the card's holder has no role in this clinic"
+	}
+	return refuse(session.Untrusted, detail)
+}
+
+// mayTry says whether a PIN may be shown now: not while the card is slowed down,
+// not when it is blocked, and its last try only when the holder says so.
+func (r *reader) mayTry(card *piv.Card, h trust.Holder, confirmed bool) error {
+	var wait time.Duration
+	r.c.do(func(m *session.Machine) []session.Event { wait = m.Wait(time.Now(), h.Key); return nil })
+	if wait > 0 {
+		ref := refuse(session.SlowDown, "wrong PIN a moment ago; wait before the next try")
+		ref.Wait = wait
+		return ref
+	}
+	left, err := card.Tries()
+	switch {
+	case err != nil:
+		return refuse(session.Failed, "the card does not say how many PIN tries are left")
+	case left == 0:
+		return refuse(session.Blocked, "the PIN of this card is blocked; only the card's PUK or its issuer can help")
+	case left <= 1 && !confirmed: // 1, or a card that won't say
+		ref := refuse(session.LastTry, "one more wrong PIN blocks the card; confirm that you want to try")
+		ref.Tries = max(left, 0)
+		return ref
+	}
+	return nil
+}
+
+// verify shows the PIN, once, and wipes it.
+func (r *reader) verify(card *piv.Card, h trust.Holder, pin []byte) error {
+	err := card.Verify(pin)
+	clear(pin)
+	var wrong *piv.WrongPIN
+	switch {
+	case err == nil:
+		r.c.do(func(m *session.Machine) []session.Event { m.Right(h.Key); return nil })
+		return nil
+	case errors.As(err, &wrong):
+		r.wrong(h)
+		ref := refuse(session.WrongPIN, fmt.Sprintf("wrong PIN, %d tries left", wrong.Left))
+		ref.Tries = wrong.Left
+		return ref
+	case errors.Is(err, piv.ErrBlocked):
+		r.wrong(h)
+		return refuse(session.Blocked, "the PIN of this card is blocked; only the card's PUK or its issuer can help")
+	}
+	r.c.Log.Info("PIN not verified", "reader", r.name, "err", err)
+	return refuse(session.Failed, "the card did not take the PIN; it may have counted as a try")
+}
+
+func (r *reader) wrong(h trust.Holder) {
+	r.c.do(func(m *session.Machine) []session.Event { m.Wrong(time.Now(), h.Key); return nil })
+}
+
+// newID makes a session's name; whoever guesses it gains nothing, but shouldn't.
+func newID() string {
+	var b [12]byte
+	rand.Read(b[:])
+	return "s-" + hex.EncodeToString(b[:])
+}

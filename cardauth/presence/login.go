@@ -1,0 +1,169 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/session"
+)
+
+type login struct {
+	session.Login
+	done chan result // buffered: the caller may be gone
+}
+
+type result struct {
+	s   session.Session
+	err error
+}
+
+const (
+	queue  = 2 * time.Second  // for the reader to take a login
+	answer = 20 * time.Second // for the card to get through it
+)
+
+// Login shows a PIN to the card in a room and opens a session. It sends at most
+// one VERIFY. A refusal is a *session.Refusal.
+func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, error) {
+	if err := piv.CheckPIN(in.PIN); err != nil {
+		clear(in.PIN)
+		return session.Session{}, refuse(session.BadPIN, "the PIN has 6 to 8 digits; the card was not asked")
+	}
+	r := c.at(in.Room)
+	if r == nil {
+		clear(in.PIN)
+		return session.Session{}, c.noReader(in.Room)
+	}
+	l := &login{in, make(chan result, 1)}
+	select {
+	case r.logins <- l: // from here the reader wipes the PIN
+	case <-time.After(queue):
+		clear(in.PIN)
+		return session.Session{}, refuse(session.Busy, "the card reader is busy; try again in a moment")
+	case <-ctx.Done():
+		clear(in.PIN)
+		return session.Session{}, ctx.Err()
+	}
+	select {
+	case res := <-l.done:
+		return res.s, res.err
+	case <-time.After(answer):
+		return session.Session{}, refuse(session.Failed, "the card does not answer; take it out and put it in again")
+	}
+}
+
+func (c *Clinic) noReader(room string) error {
+	for _, conf := range c.Readers {
+		if conf.Room == room {
+			return refuse(session.NoReader, "the card reader of this room is not connected; plug it in or tell the technician")
+		}
+	}
+	return refuse(session.NoReader, fmt.Sprintf("no card reader is set up for room %q", room))
+}
+
+// Logout ends a session and makes its card forget the PIN. It reports whether the
+// session lived.
+func (c *Clinic) Logout(id string) bool {
+	s, ok := c.Live(id)
+	if !ok {
+		return false
+	}
+	if r := c.at(s.Room); r != nil {
+		select {
+		case r.outs <- id:
+			return true
+		case <-time.After(queue): // it hangs: end what we can
+		}
+	}
+	c.do(func(m *session.Machine) []session.Event { return m.End(id, session.LoggedOut) })
+	return true
+}
+
+func refuse(k session.Kind, detail string) *session.Refusal {
+	return &session.Refusal{Kind: k, Detail: detail}
+}
+
+// login runs in the reader's goroutine.
+func (r *reader) login(l *login) result {
+	defer clear(l.PIN)
+	if !r.now.Card {
+		return result{err: refuse(session.NoCard, "put your card into the reader")}
+	}
+	if live, ok := r.live(); ok && live.CertHash != l.CertHash {
+		return result{err: refuse(session.InUse, "a session is open here from another workstation; to end it take the card out")}
+	}
+	r.settled()
+	if r.take(); r.link == nil {
+		return result{err: refuse(session.Failed, "the card can't be read; take it out and put it in again")}
+	}
+	s, p, err := r.admit(l)
+	if r.link.broken != nil {
+		r.c.Log.Info("login broke off", "reader", r.name, "err", r.link.broken)
+		r.over(session.CardLost)
+		r.letGo()
+		r.take()
+		return result{err: refuse(session.Failed, "the card was taken out or does not answer; put it in again")}
+	}
+	if err != nil {
+		r.refused(err)
+		return result{err: err}
+	}
+	now := time.Now()
+	s.Due = due(now, r.link.took)
+	opened := r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
+	if len(opened) == 0 { // detached meanwhile
+		return result{err: refuse(session.NoReader, "the card reader was unplugged")}
+	}
+	r.card = p
+	return result{s: opened[len(opened)-1].Session}
+}
+
+// live returns the session of this reader. From another workstation nobody may
+// disturb it, nor spend PIN tries of the card in use.
+func (r *reader) live() (session.Session, bool) {
+	if r.card == nil {
+		return session.Session{}, false
+	}
+	return r.c.Live(r.card.id)
+}
+
+// refused ends what the login disturbed: a session at this reader had its PIN
+// state dropped when the tries were asked for, so it is over.
+func (r *reader) refused(err error) {
+	var refusal *session.Refusal
+	kind := "error"
+	if errors.As(err, &refusal) {
+		kind = string(refusal.Kind)
+	}
+	r.c.Log.Info("login refused", "reader", r.name, "why", kind)
+	r.over(session.Replaced)
+	if p, err := piv.Select(r.link); err == nil {
+		_ = p.Forget() // a PIN may have been right on a card that was refused after it
+	}
+}
+
+// admit asks the card everything, in the order that spends a PIN try last.
+func (r *reader) admit(l *login) (session.Session, *proof, error) {
+	var none session.Session
+	card, holder, key, err := r.identify()
+	if err != nil {
+		return none, nil, err
+	}
+	if err := r.mayTry(card, holder, l.LastTry); err != nil {
+		return none, nil, err
+	}
+	if err := r.verify(card, holder, l.PIN); err != nil {
+		return none, nil, err
+	}
+	p := &proof{newID(), card, key}
+	if err := r.prove(p, "login"); err != nil {
+		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
+	}
+	return session.Session{
+		ID: p.id, Role: holder.Role, Subject: "Practitioner/" + holder.Registration,
+		Reader: r.name, Card: holder.Key, CertHash: l.CertHash,
+	}, p, nil
+}

@@ -1,0 +1,283 @@
+package presence
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/pcsc"
+	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/session"
+	"clinicgate/firmware/wire"
+)
+
+// How often a live card proves itself: as often as leaves it idle nine tenths of
+// the time, within these bounds; and how long it may take over an answer.
+const (
+	minBeat  = 250 * time.Millisecond
+	maxBeat  = 2 * time.Second
+	idle     = 10 // times as long idle as busy
+	patience = 500 * time.Millisecond
+	retry    = 2 * time.Second // between tries to take a card that won't be taken
+	// After a card broke off pcscd is given time to see what is in the reader
+	// now: it looks every 400 ms, and a card connected to and reset before
+	// that may be lost to it.
+	settle = 600 * time.Millisecond
+)
+
+// A reader owns one card reader. Everything below run happens in its goroutine.
+type reader struct {
+	c      *Clinic
+	name   string
+	cancel context.CancelFunc
+	seen   chan pcsc.State // the latest only
+	logins chan *login
+	outs   chan string // session ids to log out
+
+	now      pcsc.State
+	link     *tracked  // nil while no card is held
+	failures int       // to take the card, in a row
+	card     *proof    // of the live session
+	broke    time.Time // when a card broke off, zero once one was taken again
+}
+
+// A proof is what a live session's card must keep doing.
+type proof struct {
+	id  string // session
+	piv *piv.Card
+	key crypto.PublicKey
+}
+
+func newReader(c *Clinic, name string, cancel context.CancelFunc) *reader {
+	return &reader{
+		c: c, name: name, cancel: cancel,
+		seen: make(chan pcsc.State, 1), logins: make(chan *login), outs: make(chan string),
+	}
+}
+
+// tell passes on what pcscd sees in the reader. It never blocks: what has not
+// been looked at yet is replaced. One goroutine calls it.
+func (r *reader) tell(s pcsc.State) {
+	select {
+	case <-r.seen:
+	default:
+	}
+	r.seen <- s
+}
+
+func (r *reader) run(ctx context.Context) {
+	beat := time.NewTimer(retry)
+	defer beat.Stop()
+	defer r.letGo()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-r.seen:
+			r.look(s)
+		case l := <-r.logins:
+			l.done <- r.login(l)
+		case id := <-r.outs:
+			r.logout(id)
+		case <-beat.C:
+			r.beat()
+		}
+		beat.Reset(r.pause())
+	}
+}
+
+// pause is the time to the next beat.
+func (r *reader) pause() time.Duration {
+	switch {
+	case !r.broke.IsZero():
+		return max(0, settle-time.Since(r.broke))
+	case r.card == nil:
+		return retry
+	}
+	return between(r.link.took)
+}
+
+// between is the pause after a proof that took so long.
+func between(took time.Duration) time.Duration { return min(max(idle*took, minBeat), maxBeat) }
+
+// due is when the next proof must be there, after one that took so long.
+func due(now time.Time, took time.Duration) time.Time {
+	return now.Add(between(took) + max(patience, 4*took))
+}
+
+// look takes in what pcscd sees. A count of events that moved while a card was in
+// means that it is not the same card any more, or not surely.
+func (r *reader) look(s pcsc.State) {
+	before := r.now
+	r.now = s
+	if !s.Card || s.Mute || before.Card && s.Events != before.Events {
+		if s.Card && !s.Mute {
+			r.over(session.CardChanged)
+		}
+		r.letGo()
+	}
+	if !s.Card {
+		r.failures = 0
+		r.c.Faults.Clear(faultCard, "reader "+r.name)
+		r.set(session.Empty)
+		return
+	}
+	r.take()
+}
+
+// take holds the card, which resets it, so that a PIN shown to another program is
+// forgotten before we use it and nobody else can use ours.
+func (r *reader) take() {
+	if r.link != nil || !r.now.Card || !r.broke.IsZero() && time.Since(r.broke) < settle {
+		return
+	}
+	r.broke = time.Time{}
+	var err error
+	if r.now.Mute {
+		err = errors.New("the card does not answer: is it in the right way round?")
+	} else {
+		var l Link
+		if l, err = r.c.Bus.Connect(r.name); err == nil {
+			r.link, r.failures = &tracked{Link: l}, 0
+			r.c.Faults.Clear(faultCard, "reader "+r.name)
+			r.set(session.Card)
+			return
+		}
+	}
+	r.c.Log.Debug("card not taken", "reader", r.name, "err", err)
+	if errors.Is(err, pcsc.ErrNoCard) { // it left; pcscd will say so
+		r.set(session.Empty)
+		return
+	}
+	// A card on its way in or out fails once; one that fails again is a fault.
+	if r.failures++; r.failures > 1 || r.now.Mute {
+		r.c.Faults.Raise(wire.Fault{
+			ID: faultCard, Severity: wire.Warning, Where: "reader " + r.name, What: err.Error(),
+			Do: "take the card out and put it in again; try another card, then another reader",
+		})
+	}
+	r.set(session.Faulty)
+}
+
+func (r *reader) set(s session.State) {
+	if s != session.Card {
+		r.card = nil
+	}
+	r.c.do(func(m *session.Machine) []session.Event { return m.Set(time.Now(), r.name, s) })
+}
+
+// letGo resets the card and gives it up.
+func (r *reader) letGo() {
+	r.card = nil
+	if r.link != nil {
+		if r.link.broken != nil {
+			r.broke = time.Now()
+		}
+		r.link.Close()
+		r.link = nil
+	}
+}
+
+// over ends the reader's session.
+func (r *reader) over(why session.Reason) {
+	if r.card == nil {
+		return
+	}
+	id := r.card.id
+	r.card = nil
+	r.c.do(func(m *session.Machine) []session.Event { return m.End(id, why) })
+}
+
+// beat has the live session's card prove its key once more. Whatever goes wrong
+// ends the session for good: a reader may hand the next command to another card.
+func (r *reader) beat() {
+	if r.card == nil {
+		r.take()
+		return
+	}
+	err := r.prove(r.card, "presence")
+	if err == nil {
+		took := r.link.took
+		lives := false
+		r.c.do(func(m *session.Machine) []session.Event {
+			now := time.Now()
+			lives = m.Proved(now, due(now, took), r.card.id)
+			return nil
+		})
+		if lives {
+			return
+		}
+		// Too late, or the same card logged in elsewhere.
+	}
+	var status *apdu.StatusError
+	why := session.CardLost
+	if errors.Is(err, piv.ErrNotTheKey) || errors.As(err, &status) {
+		why = session.CardChanged
+	}
+	if err != nil {
+		r.c.Log.Info("proof of presence failed", "reader", r.name, "err", err)
+	}
+	r.over(why)
+	r.letGo()
+	r.take()
+}
+
+// settled waits until pcscd has had time to look at a reader whose card broke off.
+func (r *reader) settled() {
+	if !r.broke.IsZero() {
+		time.Sleep(settle - time.Since(r.broke))
+		r.broke = time.Time{}
+	}
+}
+
+// prove has a card sign a message that has never been signed before: a random
+// nonce bound to what the signature is for, each part with its length before it
+// so that no two messages can read alike.
+func (r *reader) prove(p *proof, purpose string) error {
+	var nonce [32]byte
+	rand.Read(nonce[:])
+	var msg []byte
+	for _, part := range []string{"clinicgate/cardauth/v1", purpose, r.name, p.id, string(nonce[:])} {
+		msg = binary.BigEndian.AppendUint32(msg, uint32(len(part)))
+		msg = append(msg, part...)
+	}
+	start := time.Now()
+	err := p.piv.Prove(piv.SlotAuthentication, p.key, msg)
+	r.link.took = time.Since(start)
+	return err
+}
+
+func (r *reader) logout(id string) {
+	if r.card == nil || r.card.id != id {
+		return
+	}
+	r.over(session.LoggedOut)
+	// Not every reader passes the reset of letGo on to the card.
+	if p, err := piv.Select(r.link); err == nil {
+		_ = p.Forget()
+	}
+	r.letGo()
+	r.take()
+}
+
+// tracked is a link that remembers whether it broke, and how long the last proof
+// took.
+type tracked struct {
+	Link
+	broken error
+	took   time.Duration
+}
+
+// Transmit sends nothing after an error: what answers may be another card.
+func (t *tracked) Transmit(cmd []byte) ([]byte, error) {
+	if t.broken != nil {
+		return nil, t.broken
+	}
+	resp, err := t.Link.Transmit(cmd)
+	t.broken = err
+	return resp, err
+}
