@@ -1,0 +1,162 @@
+// Package token makes and checks the short-lived tokens by which a session's
+// workstation asks for records: JWTs of type at+jwt (RFC 9068), signed with ES256
+// and bound to the workstation's TLS certificate (RFC 8705 §3). A token says
+// nothing that its session doesn't: it is worth nothing once the session is over.
+package token
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"clinicgate/cardauth/session"
+	"clinicgate/firmware/wire"
+)
+
+// Lifetime of a token; a workstation renews it while its session lives.
+const Lifetime = time.Minute
+
+// Audience is the service that takes the tokens.
+const Audience = "urn:clinicgate:syncd"
+
+const tokenType = "at+jwt"
+
+// scopes are what a role may ask for (SMART App Launch 2). A role that is not
+// here gets a token without rights.
+var scopes = map[string]string{wire.RoleDoctor: "user/*.rs"}
+
+// ErrInvalid is returned for a token that is not ours or not valid now.
+var ErrInvalid = errors.New("token is not valid")
+
+// A Signer makes and checks tokens. The key may be one that never leaves a TPM.
+// Safe for concurrent use if the key is.
+type Signer struct {
+	key    crypto.Signer
+	pub    *ecdsa.PublicKey
+	kid    string
+	issuer string
+}
+
+// New returns a signer for the clinic with this code. The key is P-256.
+func New(key crypto.Signer, site string) (*Signer, error) {
+	pub, ok := key.Public().(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("token key: got %T, want an ECDSA key on P-256", key.Public())
+	}
+	s := &Signer{key: key, pub: pub, issuer: "urn:clinicgate:" + site}
+	jwk := s.jwk()
+	// RFC 7638: the members in this order, nothing else.
+	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":%q,"y":%q}`, jwk.X, jwk.Y))
+	s.kid = base64.RawURLEncoding.EncodeToString(sum[:])
+	return s, nil
+}
+
+// JWKS returns the public key for those who check tokens.
+func (s *Signer) JWKS() wire.JWKS { return wire.JWKS{Keys: []wire.JWK{s.jwk()}} }
+
+func (s *Signer) jwk() wire.JWK {
+	var x, y [32]byte
+	point, err := s.pub.Bytes() // 04 X Y
+	if err == nil {
+		copy(x[:], point[1:33])
+		copy(y[:], point[33:])
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	return wire.JWK{Kty: "EC", Crv: "P-256", Alg: "ES256", Use: "sig", Kid: s.kid, X: b64(x[:]), Y: b64(y[:])}
+}
+
+// claims are RFC 9068's with the confirmation of RFC 8705 and our session.
+type claims struct {
+	jwt.RegisteredClaims
+	Session string `json:"sid"`
+	Role    string `json:"role"`
+	Scope   string `json:"scope"`
+	Room    string `json:"room"`
+	Confirm struct {
+		CertHash string `json:"x5t#S256"`
+	} `json:"cnf"`
+}
+
+// Issue makes a token for a live session.
+func (s *Signer) Issue(of session.Session, now time.Time) (string, error) {
+	c := claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: s.issuer, Audience: jwt.ClaimStrings{Audience}, Subject: of.Subject,
+			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Lifetime)),
+		},
+		Session: of.ID, Role: of.Role, Scope: scopes[of.Role], Room: of.Room,
+	}
+	c.Confirm.CertHash = of.CertHash
+	t := jwt.NewWithClaims(method{rand.Reader}, c)
+	t.Header["typ"], t.Header["kid"] = tokenType, s.kid
+	signed, err := t.SignedString(s.key)
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	return signed, nil
+}
+
+// Check returns the session and the certificate hash of a token of ours that has
+// not expired. Whether the session lives is for the caller to find out.
+func (s *Signer) Check(token string, now time.Time) (sid, certHash string, err error) {
+	var c claims
+	t, err := jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.pub, nil },
+		jwt.WithValidMethods([]string{"ES256"}), jwt.WithIssuer(s.issuer), jwt.WithAudience(Audience),
+		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
+	if err != nil {
+		return "", "", fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if t.Header["typ"] != tokenType {
+		return "", "", fmt.Errorf("%w: typ is %v, want %s", ErrInvalid, t.Header["typ"], tokenType)
+	}
+	return c.Session, c.Confirm.CertHash, nil
+}
+
+// CertHash is how a token names a TLS certificate (RFC 8705 §3.1).
+func CertHash(der []byte) string {
+	sum := sha256.Sum256(der)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// method is ES256 over any crypto.Signer; the library's own wants the key itself.
+type method struct{ random io.Reader }
+
+// Alg names the method in a token's header.
+func (method) Alg() string { return "ES256" }
+
+// Verify is the library's.
+func (method) Verify(text string, sig []byte, key any) error {
+	return jwt.SigningMethodES256.Verify(text, sig, key)
+}
+
+// Sign makes the 64 bytes of RFC 7518 §3.4 from the ASN.1 that signers return.
+func (m method) Sign(text string, key any) ([]byte, error) {
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, jwt.ErrInvalidKeyType
+	}
+	sum := sha256.Sum256([]byte(text))
+	der, err := signer.Sign(m.random, sum[:], crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	var sig struct{ R, S *big.Int }
+	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) > 0 {
+		return nil, errors.New("signer returned no ASN.1 signature")
+	}
+	out := make([]byte, 64)
+	sig.R.FillBytes(out[:32])
+	sig.S.FillBytes(out[32:])
+	return out, nil
+}
