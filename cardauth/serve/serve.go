@@ -1,0 +1,307 @@
+// Package serve is the login endpoint for the clinic's workstations: HTTPS with a
+// client certificate from the devices CA, small JSON in and out, refusals as
+// application/problem+json (RFC 9457) whose type never changes. It decides
+// nothing; it never keeps or logs a PIN.
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"clinicgate/cardauth/session"
+	"clinicgate/cardauth/token"
+	"clinicgate/firmware/wire"
+)
+
+// A Desk opens and closes sessions. Login returns a *session.Refusal when it
+// won't, and wipes the PIN in any case.
+type Desk interface {
+	Login(context.Context, session.Login) (session.Session, error)
+	Logout(id string) bool
+}
+
+// A View shows what is live.
+type View interface {
+	Live(id string) (session.Session, bool)
+	Room(room string) (session.Reader, session.Session, bool)
+}
+
+// Tokens makes and checks tokens.
+type Tokens interface {
+	Issue(session.Session, time.Time) (string, error)
+	Check(string, time.Time) (sid, certHash string, err error)
+}
+
+// Bounds on what a workstation may send and how long it may take.
+const (
+	maxBody  = 1 << 10
+	bodyTime = 5 * time.Second
+	atOnce   = 16 // logins under way, of all workstations together
+)
+
+// A Server answers the endpoints. Its fields are set before Handler is called.
+type Server struct {
+	Desk   Desk
+	View   View
+	Tokens Tokens
+	Log    *slog.Logger
+
+	busy chan struct{}
+}
+
+// Handler returns the endpoints.
+func (s *Server) Handler() http.Handler {
+	s.busy = make(chan struct{}, atOnce)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/login", s.login)
+	mux.HandleFunc("POST /v1/renew", s.renew)
+	mux.HandleFunc("POST /v1/logout", s.logout)
+	mux.HandleFunc("GET /v1/state", s.state)
+	return mux
+}
+
+// login: {"room":…,"pin":…,"last_try":false} → token and session.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.busy <- struct{}{}:
+		defer func() { <-s.busy }()
+	default:
+		refused(w, &session.Refusal{Kind: session.Busy, Detail: "too many logins at once; try again in a moment"})
+		return
+	}
+	hash, ok := certHash(r)
+	if !ok {
+		problem(w, http.StatusForbidden, "no-certificate", "a client certificate of this clinic is required")
+		return
+	}
+	in, err := readLogin(w, r)
+	if err != nil {
+		problem(w, http.StatusBadRequest, "bad-request", err.Error())
+		return
+	}
+	in.CertHash = hash
+	got, err := s.Desk.Login(r.Context(), in)
+	var refusal *session.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		refused(w, refusal)
+	case err != nil: // the workstation hung up
+		problem(w, http.StatusServiceUnavailable, string(session.Busy), "the login was given up")
+	default:
+		s.grant(w, got)
+	}
+}
+
+// readLogin reads the body into a buffer of ours and wipes that. What lies in the
+// buffers of net/http and crypto/tls is out of reach.
+func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
+	// Only a writer of a test can't set deadlines.
+	deadline := http.NewResponseController(w).SetReadDeadline
+	_ = deadline(time.Now().Add(bodyTime))
+	defer func() { _ = deadline(time.Time{}) }()
+	buf := make([]byte, maxBody+1)
+	defer clear(buf)
+	n, err := io.ReadFull(r.Body, buf)
+	switch {
+	case err == nil:
+		return session.Login{}, errors.New("body too long")
+	case !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
+		return session.Login{}, errors.New("body not read in time")
+	}
+	var body struct {
+		Room    string `json:"room"`
+		PIN     pin    `json:"pin"`
+		LastTry bool   `json:"last_try"`
+	}
+	if err := json.Unmarshal(buf[:n], &body); err != nil {
+		clear(body.PIN)
+		// The decoder's words may quote the body.
+		return session.Login{}, errors.New(`want {"room":"…","pin":"…"} with strings`)
+	}
+	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry}, nil
+}
+
+// pin is a JSON string as bytes that can be wiped; a Go string can't.
+type pin []byte
+
+// UnmarshalJSON copies the string's characters. Escapes are refused: no PIN
+// needs one.
+func (p *pin) UnmarshalJSON(raw []byte) error {
+	n := len(raw)
+	if n < 2 || raw[0] != '"' || raw[n-1] != '"' {
+		return errors.New("not a string")
+	}
+	for _, b := range raw[1 : n-1] {
+		if b == '\\' {
+			return errors.New("escape in a PIN")
+		}
+	}
+	clear(*p)
+	*p = append(make(pin, 0, n-2), raw[1:n-1]...)
+	return nil
+}
+
+// renew: a token → another one while the session lives.
+func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
+	if live, ok := s.bearer(w, r); ok {
+		s.grant(w, live)
+	}
+}
+
+// logout ends the token's session.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	if live, ok := s.bearer(w, r); ok {
+		s.Desk.Logout(live.ID)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// bearer returns the live session of a request's token, or answers for itself.
+// The token counts only over the TLS certificate it was issued to.
+func (s *Server) bearer(w http.ResponseWriter, r *http.Request) (session.Session, bool) {
+	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	hash, hasCert := certHash(r)
+	if !ok || !hasCert {
+		invalid(w, "want Authorization: Bearer with a token of ours")
+		return session.Session{}, false
+	}
+	sid, bound, err := s.Tokens.Check(text, time.Now())
+	if err != nil || bound != hash {
+		invalid(w, "the token has expired, is not ours, or belongs to another workstation")
+		return session.Session{}, false
+	}
+	live, ok := s.View.Live(sid)
+	if !ok || live.CertHash != hash {
+		problem(w, http.StatusUnauthorized, "session-over", "the session is over; put the card in and log in")
+		return session.Session{}, false
+	}
+	return live, true
+}
+
+func invalid(w http.ResponseWriter, detail string) {
+	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	problem(w, http.StatusUnauthorized, "invalid-token", detail)
+}
+
+// grant answers with a new token.
+func (s *Server) grant(w http.ResponseWriter, of session.Session) {
+	text, err := s.Tokens.Issue(of, time.Now())
+	if err != nil {
+		s.Log.Error("issue token", "err", err)
+		s.Desk.Logout(of.ID)
+		problem(w, http.StatusServiceUnavailable, "no-token", "the gateway can't sign tokens; tell the technician")
+		return
+	}
+	type who struct {
+		ID      string `json:"sid"`
+		Role    string `json:"role"`
+		Subject string `json:"sub"`
+		Room    string `json:"room"`
+	}
+	respond(w, http.StatusOK, "application/json", struct {
+		Token   string `json:"token"`
+		Expires int    `json:"expires_in"` // seconds
+		Session who    `json:"session"`
+	}{text, int(token.Lifetime / time.Second), who{of.ID, of.Role, of.Subject, of.Room}})
+}
+
+// state: ?room=… → what the reader and the session of that room are like.
+func (s *Server) state(w http.ResponseWriter, r *http.Request) {
+	room := r.URL.Query().Get("room")
+	reader, live, ok := s.View.Room(room)
+	if !ok {
+		problem(w, http.StatusNotFound, string(session.NoReader), "no card reader of this room is connected")
+		return
+	}
+	type since struct {
+		State string    `json:"state,omitempty"`
+		Role  string    `json:"role,omitempty"`
+		Since time.Time `json:"since"`
+	}
+	out := struct {
+		Room    string `json:"room"`
+		Reader  since  `json:"reader"`
+		Session *since `json:"session,omitempty"`
+	}{Room: room, Reader: since{State: ReaderState(reader, live.ID != ""), Since: reader.Since.UTC()}}
+	if live.ID != "" {
+		out.Session = &since{Role: live.Role, Since: live.Since.UTC()}
+	}
+	respond(w, http.StatusOK, "application/json", out)
+}
+
+// ReaderState is how a reader's state is called outside.
+func ReaderState(r session.Reader, live bool) string {
+	switch {
+	case r.State == session.Faulty:
+		return wire.ReaderFault
+	case live:
+		return wire.ReaderSession
+	case r.State == session.Card:
+		return wire.ReaderCard
+	}
+	return wire.ReaderEmpty
+}
+
+// certHash is the hash of the workstation's certificate.
+func certHash(r *http.Request) (string, bool) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return "", false
+	}
+	return token.CertHash(r.TLS.PeerCertificates[0].Raw), true
+}
+
+// status is the HTTP status of each refusal.
+var status = map[session.Kind]int{
+	session.NoReader:  http.StatusServiceUnavailable,
+	session.NoCard:    http.StatusConflict,
+	session.NotACard:  http.StatusForbidden,
+	session.Untrusted: http.StatusForbidden,
+	session.BadPIN:    http.StatusBadRequest,
+	session.WrongPIN:  http.StatusUnauthorized,
+	session.LastTry:   http.StatusConflict,
+	session.Blocked:   http.StatusForbidden,
+	session.InUse:     http.StatusConflict,
+	session.SlowDown:  http.StatusTooManyRequests,
+	session.Busy:      http.StatusServiceUnavailable,
+	session.Failed:    http.StatusServiceUnavailable,
+	session.NotReady:  http.StatusServiceUnavailable,
+}
+
+// A trouble is one application/problem+json.
+type trouble struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Tries  *int   `json:"tries_left,omitempty"`
+}
+
+func refused(w http.ResponseWriter, r *session.Refusal) {
+	p := trouble{Type: string(r.Kind), Status: status[r.Kind], Detail: r.Detail}
+	if r.Kind == session.WrongPIN || r.Kind == session.LastTry || r.Kind == session.Blocked {
+		p.Tries = &r.Tries
+	}
+	if r.Kind == session.SlowDown { // whole seconds, rounded up
+		w.Header().Set("Retry-After", strconv.Itoa(int((r.Wait+time.Second-1)/time.Second)))
+	}
+	p.Title = http.StatusText(p.Status)
+	respond(w, p.Status, "application/problem+json", p)
+}
+
+func problem(w http.ResponseWriter, code int, kind, detail string) {
+	respond(w, code, "application/problem+json", trouble{Type: kind, Title: http.StatusText(code), Status: code, Detail: detail})
+}
+
+func respond(w http.ResponseWriter, code int, kind string, body any) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // a workstation that hung up needs no answer
+}
