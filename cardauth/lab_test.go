@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/pcscd"
+	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/pki"
+	"clinicgate/firmware/wire"
+	"clinicgate/firmware/wirefile"
+)
+
+const (
+	rightPIN = "123456"
+	room     = "consulting-1"
+)
+
+// A desk is a consulting room: the real cardauth and pcscd, a virtual card's
+// slot, and a workstation.
+type desk struct {
+	t       *testing.T
+	world   *pki.World
+	pcscd   *pcscd.Daemon
+	slot    *pivcard.Slot
+	dir     string
+	addr    string
+	ws      *http.Client // the room's workstation
+	wsCert  *pki.Device
+	program *exec.Cmd
+	log     lockedBuffer
+
+	mu   sync.Mutex
+	last *wire.Card
+	at   time.Time // when last arrived
+	more chan struct{}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// newDesk starts everything; spoil may change the folders before cardauth starts.
+func newDesk(t *testing.T, spoil ...func(*desk)) *desk {
+	t.Helper()
+	lab.Require(t, append(pcscd.Needs(), lab.Program("go"))...)
+	world, err := pki.New(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{t: t, world: world, slot: pivcard.NewSlot(), dir: t.TempDir(), more: make(chan struct{}, 1)}
+	d.pcscd = pcscd.Start(t)
+	d.pcscd.Plug(t, d.slot, 0)
+	d.files()
+	for _, f := range spoil {
+		f(d)
+	}
+	d.start()
+	d.until("the first publication", func(*wire.Card) bool { return true })
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", d.addr)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("login endpoint: %v", err)
+		}
+	}
+	d.ws, d.wsCert = d.workstation("ws-1")
+	return d
+}
+
+// files writes the site file, anchors and secrets.
+func (d *desk) files() {
+	d.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.addr = l.Addr().String()
+	l.Close()
+	example, err := os.ReadFile("../docs/site.example.toml")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	text := strings.NewReplacer(`listen  = ":8444"`, fmt.Sprintf("listen = %q", d.addr), `"QEMU USB CCID"`, fmt.Sprintf("%q", pcscd.ReaderName)).Replace(string(example))
+	for _, sub := range []string{"site", "run", "state"} {
+		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, "site", "site.toml"), []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.world.WriteAnchors(filepath.Join(d.dir, "site", "anchors")); err != nil {
+		d.t.Fatal(err)
+	}
+	gateway, err := d.world.Gateway(net.IPv4(127, 0, 0, 1))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := gateway.Write(filepath.Join(d.dir, "secrets"), "tls"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *desk) start() {
+	d.t.Helper()
+	bin := filepath.Join(d.dir, "cardauth")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		d.t.Fatalf("build cardauth: %v\n%s", err, out)
+	}
+	path := func(sub string) string { return filepath.Join(d.dir, sub) }
+	d.program = exec.Command(bin, "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
+	d.program.Env = d.pcscd.Env()
+	d.program.Stderr = &d.log
+	if err := d.program.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = wirefile.Follow(ctx, path("run"), wire.CardFile, d.arrived, func(err error) { d.t.Error(err) })
+	}()
+	d.t.Cleanup(func() {
+		_ = d.program.Process.Signal(os.Interrupt)
+		_ = d.program.Wait()
+		cancel()
+		<-done
+		if text := d.log.String(); strings.Contains(text, rightPIN) {
+			d.t.Errorf("the PIN is in the log:\n%s", text)
+		} else if d.t.Failed() {
+			d.t.Logf("cardauth said:\n%s", text)
+		}
+	})
+}
+
+func (d *desk) arrived(c *wire.Card) {
+	d.mu.Lock()
+	d.last, d.at = c, time.Now()
+	d.mu.Unlock()
+	select {
+	case d.more <- struct{}{}:
+	default:
+	}
+}
+
+// until waits for a cardauth.json that is ok and returns when it arrived.
+func (d *desk) until(what string, ok func(*wire.Card) bool) time.Time {
+	d.t.Helper()
+	late := time.After(15 * time.Second)
+	for {
+		d.mu.Lock()
+		last, at := d.last, d.at
+		d.mu.Unlock()
+		if last != nil && ok(last) {
+			return at
+		}
+		select {
+		case <-d.more:
+		case <-late:
+			d.t.Fatalf("never seen in cardauth.json: %s; it says %+v", what, last)
+		}
+	}
+}
+
+func reader(state string) func(*wire.Card) bool {
+	return func(c *wire.Card) bool { return len(c.Readers) == 1 && c.Readers[0].State == state }
+}
+
+func (d *desk) fault(id string) { d.t.Helper(); d.until("fault "+id, hasFault(id)) }
+
+func hasFault(id string) func(*wire.Card) bool {
+	return func(c *wire.Card) bool {
+		for _, f := range c.Faults {
+			if f.ID == id {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// workstation is an HTTPS client with a certificate of its own.
+func (d *desk) workstation(name string) (*http.Client, *pki.Device) {
+	d.t.Helper()
+	dev, err := d.world.Client("workstation", name)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(d.world.Devices.Cert)
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{dev.TLS()}, ServerName: pki.GatewayName}}
+	d.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 30 * time.Second}, dev
+}
+
+// card makes a card for a doctor, certified by ca.
+func (d *desk) card(ca *pki.CA, registration string, options ...pivcard.Option) *pivcard.Card {
+	d.t.Helper()
+	c, err := pivcard.New(rightPIN, options...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p := pki.Person{Name: "Dr " + registration, Registration: registration, Profession: pki.Doctor, GUID: c.GUID()}
+	der, err := ca.CardCertificate(p, 0x9A, c.Public(0x9A))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := c.PutCertificate(0x9A, der); err != nil {
+		d.t.Fatal(err)
+	}
+	return c
+}
+
+func (d *desk) insert(c *pivcard.Card) {
+	d.t.Helper()
+	if err := d.slot.Insert(c); err != nil {
+		d.t.Fatal(err)
+	}
+	d.until("the card in", reader(wire.ReaderCard))
+}
+
+func (d *desk) remove() {
+	d.t.Helper()
+	d.slot.Remove()
+	d.until("an empty reader", reader(wire.ReaderEmpty))
+}
+
+// An answer is what an endpoint said.
+type answer struct {
+	Status  int    `json:"-"`
+	Type    string `json:"type"`
+	Detail  string `json:"detail"`
+	Tries   *int   `json:"tries_left"`
+	Token   string `json:"token"`
+	Expires int    `json:"expires_in"`
+	Session struct {
+		ID      string `json:"sid"`
+		Role    string `json:"role"`
+		Subject string `json:"sub"`
+		Room    string `json:"room"`
+	} `json:"session"`
+}
+
+func (d *desk) call(c *http.Client, path, token, body string) answer {
+	d.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, "https://"+d.addr+path, strings.NewReader(body))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	a := answer{Status: resp.StatusCode}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &a); err != nil {
+			d.t.Fatalf("%s: %v in %q", path, err, data)
+		}
+	}
+	return a
+}
+
+func (d *desk) login(pin string) answer {
+	d.t.Helper()
+	return d.call(d.ws, "/v1/login", "", fmt.Sprintf(`{"room":%q,"pin":%q}`, room, pin))
+}
+
+// mustLogin logs in and waits for the session in cardauth.json.
+func (d *desk) mustLogin() answer {
+	d.t.Helper()
+	a := d.login(rightPIN)
+	if a.Status != http.StatusOK {
+		d.t.Fatalf("login: %+v", a)
+	}
+	d.until("the session", lists(a.Session.ID))
+	return a
+}
+
+func lists(sid string) func(*wire.Card) bool {
+	return func(c *wire.Card) bool {
+		for _, s := range c.Sessions {
+			if s.ID == sid {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+func (d *desk) refused(a answer, status int, kind string) {
+	d.t.Helper()
+	if a.Status != status || a.Type != kind || a.Token != "" || a.Detail == "" {
+		d.t.Errorf("got %+v, want %d %s", a, status, kind)
+	}
+}

@@ -1,0 +1,142 @@
+//go:debug multipathtcp=0
+
+// Cardauth turns a professional's smartcard into a session, locally and offline,
+// and ends it when the card leaves.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"clinicgate/cardauth/config"
+	"clinicgate/cardauth/pcsc"
+	"clinicgate/cardauth/presence"
+	"clinicgate/cardauth/serve"
+	"clinicgate/cardauth/token"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+)
+
+func main() { os.Exit(daemon.Main("cardauth", config.Parse, run)) }
+
+// How often things are looked at.
+const (
+	tick  = 50 * time.Millisecond // sessions past their due time
+	files = 5 * time.Second       // anchors and TLS keys, which may be replaced
+	retry = 2 * time.Second       // what could not be opened
+)
+
+func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
+	tokens, err := openTokens(ctx, env, cfg.Site)
+	if err != nil {
+		return err
+	}
+	pub := &publisher{env: env, keys: tokens.JWKS()}
+	auth := newAuthority(env, cfg)
+	clinic := presence.New(presence.Setup{
+		Bus: bus{}, Readers: cfg.Readers, Holder: auth.holder, Publish: pub.publish,
+		Faults: env.Faults, Log: env.Log,
+	})
+	anchors := filepath.Join(filepath.Dir(env.Site), "anchors")
+	keys := &serve.Keys{
+		Cert: filepath.Join(env.Secrets, "tls.crt"), Key: filepath.Join(env.Secrets, "tls.key"),
+		Devices: filepath.Join(anchors, cfg.Devices),
+	}
+	reload := func(now time.Time) {
+		auth.load(anchors, now)
+		loadKeys(env, keys)
+		clinic.Republish()
+	}
+	reload(time.Now())
+	api := &serve.Server{Desk: clinic, View: clinic, Tokens: tokens, Log: env.Log}
+	return daemon.Run(ctx,
+		daemon.Task{Name: "readers", Run: clinic.Run},
+		daemon.Task{Name: "presence", Run: daemon.Every(tick, clinic.Tick)},
+		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
+		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {
+			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), clinic.Republish)
+		}},
+	)
+}
+
+// bus is the real PC/SC.
+type bus struct{}
+
+// Watch follows pcscd's readers.
+func (bus) Watch(ctx context.Context, changed func([]pcsc.State)) error {
+	return pcsc.Watch(ctx, changed)
+}
+
+// Connect holds a card.
+func (bus) Connect(reader string) (presence.Link, error) {
+	card, err := pcsc.Connect(reader)
+	if err != nil {
+		return nil, err // not a nil *Card in a Link
+	}
+	return card, nil
+}
+
+// openTokens opens the signing key, trying until it can: without it nobody can
+// log in, but everything else should say how it is.
+func openTokens(ctx context.Context, env *daemon.Env, site string) (*token.Signer, error) {
+	path := filepath.Join(env.Secrets, "token.key")
+	for {
+		key, err := token.OpenKey(path)
+		var s *token.Signer
+		if err == nil {
+			s, err = token.New(key, site)
+		}
+		if err == nil {
+			env.Faults.Clear("card.token-key", "token.key")
+			return s, nil
+		}
+		env.Faults.Raise(wire.Fault{ID: "card.token-key", Severity: wire.Alarm, Where: "token.key", What: err.Error(),
+			Do: "nobody can log in; see that the secrets folder can be written, then wait"})
+		if err := env.Publish(wire.CardFile, &wire.Card{}); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
+func loadKeys(env *daemon.Env, keys *serve.Keys) {
+	const id, where = "card.tls", "login endpoint"
+	if err := keys.Load(); err != nil {
+		env.Faults.Raise(wire.Fault{ID: id, Severity: wire.Alarm, Where: where, What: err.Error(),
+			Do: "put tls.crt and tls.key into secrets/cardauth/ and the devices CA into the site's anchors/"})
+		return
+	}
+	env.Faults.Clear(id, where)
+}
+
+// listen serves the login endpoint, trying until the port is free.
+func listen(ctx context.Context, env *daemon.Env, addr string, conf *tls.Config, h http.Handler, publish func()) error {
+	const id = "card.listen"
+	for {
+		l, err := net.Listen("tcp", addr)
+		env.Ready() // with a fault, if so: a supervisor can't help it
+		if err == nil {
+			env.Faults.Clear(id, addr)
+			publish()
+			env.Log.Info("login endpoint open", "address", addr)
+			return daemon.ServeHTTP(ctx, tls.NewListener(l, conf), h)
+		}
+		env.Faults.Raise(wire.Fault{ID: id, Severity: wire.Alarm, Where: addr, What: err.Error(),
+			Do: "free the port or change card.listen in the site file"})
+		publish()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retry):
+		}
+	}
+}

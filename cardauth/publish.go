@@ -1,0 +1,53 @@
+package main
+
+import (
+	"time"
+
+	"clinicgate/cardauth/serve"
+	"clinicgate/cardauth/session"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+)
+
+// A publisher writes cardauth.json. Its consumers take a session for live only
+// while it is listed there.
+type publisher struct {
+	env  *daemon.Env
+	keys wire.JWKS
+}
+
+// grain is how finely the time of the last proof is published: it moves four
+// times a second, and each change wakes every consumer.
+const grain = 10 * time.Second
+
+func (p *publisher) publish(readers []session.Reader, sessions []session.Session) {
+	if err := p.env.Publish(wire.CardFile, p.card(readers, sessions)); err != nil {
+		p.env.Log.Error("publish", "err", err)
+	}
+}
+
+func (p *publisher) card(readers []session.Reader, sessions []session.Session) *wire.Card {
+	out := &wire.Card{Readers: []wire.Reader{}, Sessions: []wire.Session{}, Keys: p.keys}
+	since := map[string]time.Time{}
+	for _, s := range sessions {
+		since[s.Reader] = s.Since
+		presence := s.Proven.Truncate(grain)
+		if presence.Before(s.Since) {
+			presence = s.Since
+		}
+		out.Sessions = append(out.Sessions, wire.Session{
+			ID: s.ID, Role: s.Role, Subject: s.Subject, Room: s.Room,
+			Since: stamp(s.Since), Presence: stamp(presence), CertHash: s.CertHash,
+		})
+	}
+	for _, r := range readers {
+		begun, live := since[r.Name]
+		if !live {
+			begun = r.Since
+		}
+		out.Readers = append(out.Readers, wire.Reader{Name: r.Name, Room: r.Room, State: serve.ReaderState(r, live), Since: stamp(begun)})
+	}
+	return out
+}
+
+func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
