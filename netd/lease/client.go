@@ -33,8 +33,11 @@ type Report func(l *Lease, why string)
 const (
 	firstWait = time.Second // doubled at each of the tries
 	tries     = 3
-	pause     = 5 * time.Second // between rounds of tries, with as much again at random
-	afterNo   = 30 * time.Second
+	// A clinic waits for this: three seconds in all.
+	confirmTries = 2
+
+	pause   = 5 * time.Second // between rounds of tries, with as much again at random
+	afterNo = 30 * time.Second
 )
 
 // Run gets and keeps a lease until ctx ends, which says that the link is gone; the
@@ -60,7 +63,7 @@ func (c *Client) confirmed(ctx context.Context, report Report) *Lease {
 	if old == nil || !old.reusable(time.Now()) || c.Clash(old.Address) != nil {
 		return nil
 	}
-	l, err := c.ask(ctx, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	l, err := c.ask(ctx, confirmTries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		return exchange(ctx, cl, nclient4.DefaultServers, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(old.Address.Addr().AsSlice())))
 	})
 	switch {
@@ -77,7 +80,7 @@ func (c *Client) confirmed(ctx context.Context, report Report) *Lease {
 
 // acquire goes through discover, offer, request, acknowledge until that succeeds.
 func (c *Client) acquire(ctx context.Context, report Report) *Lease {
-	l, err := c.ask(ctx, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	l, err := c.ask(ctx, tries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		got, err := cl.Request(ctx)
 		if err != nil {
 			return nil, noAnswer(err)
@@ -128,7 +131,7 @@ func (c *Client) extend(ctx context.Context, l Lease, p phase) (Lease, error) {
 	if p == renewing && l.Server.IsValid() {
 		return c.renew(ctx, l, own)
 	}
-	return c.ask(ctx, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	return c.ask(ctx, tries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		return exchange(ctx, cl, nclient4.DefaultServers, own)
 	})
 }
@@ -168,7 +171,7 @@ func (c *Client) bind(_, _ string, raw syscall.RawConn) error {
 
 // ask opens a raw client for one exchange only: while it is open it sees every
 // packet of the port.
-func (c *Client) ask(ctx context.Context, f func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error)) (Lease, error) {
+func (c *Client) ask(ctx context.Context, tries int, f func(context.Context, *nclient4.Client) (*dhcpv4.DHCPv4, error)) (Lease, error) {
 	cl, err := nclient4.New(c.Dev, nclient4.WithTimeout(firstWait), nclient4.WithRetry(tries))
 	if err != nil {
 		return Lease{}, fmt.Errorf("DHCP on %s: %w", c.Dev, err)
