@@ -39,6 +39,7 @@ type box struct {
 	refused  string // by the kernel at the last apply
 	settings []string
 	applied  string // the plan in force, as text
+	kept     bool   // ... and nothing was removed for it
 	dirty    bool   // something may have changed below us: apply again
 	ready    bool   // the supervisor has been told
 	news     bool   // publish without waiting for the next second
@@ -189,7 +190,7 @@ func (b *box) settle(now time.Time) {
 		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
 		b.active, b.news = active, true
 	}
-	b.apply(plan.Make(b.cfg, ups, b.active))
+	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
 	b.forget(ups)
 	for _, t := range b.tunnels {
 		t.follow(now)
@@ -222,12 +223,26 @@ func (b *box) name(i int) string {
 	return b.cfg.Uplinks[i].Name
 }
 
-func (b *box) apply(want plan.Kernel) {
+// startTime is the longest that a netd may take to learn what the one before knew.
+const startTime = 10 * time.Second
+
+// starting reports whether what an earlier netd left in the kernel must stay: until
+// the firewall is in force and every DHCP server had its say.
+func (b *box) starting(now time.Time) bool {
+	asking := func(u *uplinkHands) bool { return u.cfg.Method == config.DHCP && u.index != 0 && !u.asked }
+	return !b.tried || b.safe && now.Sub(b.started) < startTime && slices.ContainsFunc(b.ups, asking)
+}
+
+func (b *box) apply(want plan.Kernel, keep bool) {
 	text := want.String()
-	if text == b.applied && !b.dirty {
+	if text == b.applied && keep == b.kept && !b.dirty {
 		return
 	}
-	res, err := b.kernel.Apply(want)
+	do := b.kernel.Apply
+	if keep {
+		do = b.kernel.Add
+	}
+	res, err := do(want)
 	for _, c := range res.Changes {
 		b.env.Log.Debug("kernel", "change", c)
 	}
@@ -236,7 +251,7 @@ func (b *box) apply(want plan.Kernel) {
 		refused = err.Error()
 	}
 	b.news = b.news || refused != b.refused
-	b.applied, b.dirty, b.refused = text, false, refused
+	b.applied, b.kept, b.dirty, b.refused = text, keep, false, refused
 }
 
 // forget drops the connections of uplinks that stopped being usable, once there is

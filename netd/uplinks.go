@@ -27,6 +27,7 @@ type uplinkHands struct {
 
 	address netip.Prefix // invalid: none
 	gateway netip.Addr
+	asked   bool // the DHCP client has told something
 
 	index  int    // of the port while it is plugged in, 0: it is not
 	stop   func() // ends what runs while it is plugged in
@@ -116,6 +117,7 @@ func (u *uplinkHands) unplug() {
 
 // leased takes in what the DHCP client says. A renewed lease changes nothing.
 func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
+	u.asked = true
 	if l == nil {
 		u.address, u.gateway = netip.Prefix{}, netip.Addr{}
 		u.machine.Address(false, why, now)

@@ -48,7 +48,13 @@ type Result struct {
 // routes are there before old ones go. Only old addresses go first, since an old
 // primary address would take a new one of its network along. Stop anywhere: the
 // next Apply does the rest.
-func (k *Kernel) Apply(want plan.Kernel) (Result, error) {
+func (k *Kernel) Apply(want plan.Kernel) (Result, error) { return k.apply(want, false) }
+
+// Add is Apply without removing anything: for a netd that has just started and
+// does not know yet all that the one before it knew.
+func (k *Kernel) Add(want plan.Kernel) (Result, error) { return k.apply(want, true) }
+
+func (k *Kernel) apply(want plan.Kernel, keep bool) (Result, error) {
 	w := &work{h: k.h, links: map[string]netlink.Link{}}
 	w.findLinks(want)
 	have, err := w.ours()
@@ -57,12 +63,16 @@ func (k *Kernel) Apply(want plan.Kernel) (Result, error) {
 	}
 	want = w.present(want)
 	w.setLinks(want.Links)
-	w.dropAddrs(want, have)
+	if !keep {
+		w.dropAddrs(want, have)
+	}
 	w.addAddrs(want, have)
 	w.addRoutes(want, have)
 	w.addRules(want, have)
-	w.dropRules(want, have)
-	w.dropRoutes(want, have)
+	if !keep {
+		w.dropRules(want, have)
+		w.dropRoutes(want, have)
+	}
 	return w.res, errors.Join(w.errs...)
 }
 

@@ -117,6 +117,26 @@ func TestTwiceChangesNothing(t *testing.T) {
 	}
 }
 
+// TestAddRemovesNothing: a netd that starts does not know yet what it will.
+func TestAddRemovesNothing(t *testing.T) {
+	fresh(t)
+	c := example(t)
+	ups := []plan.Uplink{up("100.64.1.100/24", "100.64.1.1"), up("198.51.100.2/24", "198.51.100.1")}
+	apply(t, plan.Make(c, ups, 0))
+	before := listing(t)
+	k, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	if res, err := k.Add(plan.Make(c, make([]plan.Uplink, 2), -1)); err != nil || len(res.Changes) > 0 {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if after := listing(t); after != before {
+		t.Errorf("got:\n%s\nwant:\n%s", after, before)
+	}
+}
+
 // TestFailover: only the default route moves, in place, and back again.
 func TestFailover(t *testing.T) {
 	fresh(t)
