@@ -1,27 +1,317 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"clinicgate/firmware/lab/netns"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
 const allUp = "isp-a=up isp-b=up hub=up"
 
-// TestBothUp: DHCP on one uplink, static on the other, NAT and tunnel, by the real
-// netd with no more rights than on the box.
-func TestBothUp(t *testing.T) {
-	w := newWorld(t)
+// TestLab runs the real netd, with no more rights than on the box, between two
+// providers and a stock WireGuard hub.
+func TestLab(t *testing.T) {
+	needs(t)
 	bin := programs(t)
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, string)
+	}{
+		{"both up", bothUp},
+		{"silent provider", silentProvider},
+		{"firewall", firewallTruth},
+		{"no link", noLink},
+		{"no server after a restart", noServer},
+		{"restart", restart},
+		{"lying server", lyingServer},
+		{"tunnel without key", noKey},
+		{"bad site file", badSite},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })
+	}
+}
+
+// up starts everything and waits until all is up.
+func up(t *testing.T, bin string, edit func(string) string) *world {
+	t.Helper()
+	w := newWorld(t)
 	w.startISPA()
 	w.startHub(bin)
-	w.startNetd(bin, nil)
-	n := w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
-	if n.Active != "isp-a" || n.Uplinks[0].Gateway != "100.64.1.1" || n.Tunnels[0].Via != "isp-a" {
+	w.startNetd(bin, edit)
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	return w
+}
+
+// bothUp: DHCP on one uplink, static on the other, NAT and tunnel.
+func bothUp(t *testing.T, bin string) {
+	w := up(t, bin, nil)
+	n := w.await("no faults", 10*time.Second, func(n *wire.Net) bool { return len(n.Faults) == 0 && n.Uplinks[0].RTTMS > 0 })
+	if n.Uplinks[0].Gateway != "100.64.1.1" || n.Uplinks[1].Address != "198.51.100.2/24" || n.Tunnels[0].Via != "isp-a" || n.Tunnels[0].Handshake.IsZero() {
 		t.Errorf("got %+v", n)
 	}
 	w.run(w.pc, "ping", "-c", "2", "-i", "0.2", "-W", "2", "192.0.2.1")
 	w.run(w.pc, "ping", "-c", "2", "-i", "0.2", "-W", "2", "10.98.1.10")
-	t.Log(w.run(w.box, "sh", "-c", "ip rule; ip route show table all | grep -v local; iptables-save | head -80"))
+	if got := w.run(w.pc, "curl", "-s", "--unix-socket", filepath.Join(w.dir, "run/netd.sock"), "http://netd/state"); !strings.Contains(got, `"route default via 100.64.1.1 dev wan1 table 254`) {
+		t.Errorf("GET /state: %s", got)
+	}
+}
+
+// silence makes provider A swallow every packet; carrier and addresses stay.
+func (w *world) silence() {
+	w.run(w.ispA, "nft", "add table ip dead; add chain ip dead in { type filter hook prerouting priority -400; policy drop; }")
+}
+
+func (w *world) revive() { w.run(w.ispA, "nft", "delete table ip dead") }
+
+// silentProvider: A dies without a word. What goes through the tunnel goes on, a
+// TCP connection in it does not break, a plain one that can't survive is reset, new
+// ones find the other way; when A is back, those that left by B stay there.
+func silentProvider(t *testing.T, bin string) {
+	w := up(t, bin, nil)
+	w.echo(w.hub, "10.98.1.10:7000")
+	w.echo(w.hub, "192.0.2.1:7001")
+	inTunnel := w.talk(w.pc, "tcp4", "10.98.1.10:7000", 20*time.Millisecond)
+	echoes := w.talk(w.pc, "udp4", "10.98.1.10:7000", 20*time.Millisecond)
+	byA := w.talk(w.pc, "tcp4", "192.0.2.1:7001", 20*time.Millisecond)
+	for _, k := range []*talk{inTunnel, echoes, byA} {
+		k.settled(t)
+	}
+	cut := time.Now()
+	w.silence()
+	w.await("A left", 5*time.Second, func(n *wire.Net) bool { return w.states(n) == "isp-a=down isp-b=up hub=up" && n.Active == "isp-b" })
+	t.Logf("A was left %v after it died", time.Since(cut).Round(time.Millisecond))
+	byB := w.talk(w.pc, "tcp4", "192.0.2.1:7001", 50*time.Millisecond)
+	byB.settled(t)
+	t.Logf("a new plain connection answered %v after A died", time.Since(cut).Round(time.Millisecond))
+	if err := byA.ended(5 * time.Second); err == nil || !strings.Contains(err.Error(), "reset") {
+		t.Errorf("plain connection by A: %v, want a reset", err)
+	}
+	if got := w.run(w.box, "conntrack", "-L", "-p", "tcp"); strings.Contains(got, "dst=100.64.1.") {
+		t.Errorf("connections of the dead uplink are still tracked:\n%s", got)
+	}
+	n := w.await("alarm", 5*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.down") != nil })
+	if f := fault(n, "uplink.down"); f.What != "nothing comes back through wan1: 3 probes in a row unanswered" || f.Do == "" {
+		t.Errorf("fault: %+v", f)
+	}
+	w.revive()
+	w.await("A back", 10*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" && len(n.Faults) == 0 })
+	time.Sleep(500 * time.Millisecond)
+	inTunnel.alive(t, "in the tunnel")
+	byB.alive(t, "by B, after A is back")
+	if hole := echoes.hole(); hole < 500*time.Millisecond || hole > 3*time.Second {
+		t.Errorf("echoes in the tunnel: hole of %v, want one under 3s", hole)
+	} else {
+		t.Logf("echoes in the tunnel: longest hole %v", hole.Round(time.Millisecond))
+	}
+}
+
+// firewallTruth: real packets against what the site file says.
+func firewallTruth(t *testing.T, bin string) {
+	w := up(t, bin, func(site string) string { return strings.Replace(site, "wan = []", `wan = ["tcp/9999"]`, 1) })
+	own := w.await("lease", time.Second, func(n *wire.Net) bool { return n.Uplinks[0].Address != "" }).Uplinks[0].Address
+	a, _, _ := strings.Cut(own, "/")
+	for _, port := range []int{22, 80, 8443, 8444, 8883, 9999, 11112} {
+		w.echo(w.box, fmt.Sprintf("0.0.0.0:%d", port))
+	}
+	w.echo(w.pc, "10.20.0.50:80")
+	w.echo(w.hub, "192.0.2.1:80")
+	w.echo(w.hub, "10.98.1.10:80")
+	w.must(w.ispA.Route("10.20.0.0/24", a)) // a provider that tries
+	for _, c := range []struct {
+		who  string
+		from *netns.Space
+		to   string
+		want bool
+	}{
+		{"LAN, opened", w.pc, "10.20.0.2:8443", true},
+		{"LAN, opened", w.pc, "10.20.0.2:8444", true},
+		{"LAN, opened", w.pc, "10.20.0.2:11112", true},
+		{"LAN, not opened", w.pc, "10.20.0.2:22", false},
+		{"LAN, opened outside only", w.pc, "10.20.0.2:9999", false},
+		{"LAN to the internet", w.pc, "192.0.2.1:80", true},
+		{"LAN into the tunnel", w.pc, "10.98.1.10:80", true},
+		{"A, opened", w.ispA, a + ":9999", true},
+		{"internet by A, opened", w.hub, a + ":9999", true},
+		{"internet by B, opened, answered by B", w.hub, "198.51.100.2:9999", true},
+		{"A, opened in the LAN only", w.ispA, a + ":8443", false},
+		{"A, the LAN's address", w.ispA, "10.20.0.2:8443", false},
+		{"A into the LAN", w.ispA, "10.20.0.50:80", false},
+		{"B, not opened", w.hub, "198.51.100.2:22", false},
+		{"hub into the box", w.hub, "10.99.0.2:8443", false},
+	} {
+		if err := reach(c.from, c.to); (err == nil) != c.want {
+			t.Errorf("%s: %s: got %v, want %v", c.who, c.to, err, c.want)
+		}
+	}
+	w.scan(a)
+	w.silentPings(a)
+}
+
+// scan looks for any sign of life on the box's address at A: every port must be
+// silent, without a refusal, but the one that is open.
+func (w *world) scan(a string) {
+	var wg sync.WaitGroup
+	for port := 1; port <= 400; port++ {
+		wg.Go(func() {
+			err := reach(w.ispA, fmt.Sprintf("%s:%d", a, port))
+			if !silent(err) {
+				w.t.Errorf("scan from A: port %d: %v", port, err)
+			}
+		})
+		if port%100 == 0 {
+			wg.Wait()
+		}
+	}
+}
+
+// silentPings: the internet gets no echo, the LAN does, and IPv6 nobody.
+func (w *world) silentPings(a string) {
+	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
+	link := w.run(w.box, "ip", "-6", "-o", "addr", "show", "dev", "lan", "scope", "link")
+	six := regexp.MustCompile(`fe80::[0-9a-f:]+`).FindString(link)
+	if six == "" {
+		w.t.Fatalf("no link-local address: %s", link)
+	}
+	for _, c := range []struct {
+		from *netns.Space
+		to   string
+	}{{w.ispA, a}, {w.hub, "198.51.100.2"}, {w.pc, six + "%eth0"}} {
+		ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
+		out, err := proc.Run(ctx, c.from, "ping", "-c", "2", "-i", "0.2", "-W", "1", c.to)
+		cancel()
+		if err == nil || !strings.Contains(string(out), " 0 received") {
+			w.t.Errorf("ping %s: %v: %s", c.to, err, out)
+		}
+	}
+}
+
+// noLink: a port without a cable is said to be one; the cable back in heals it.
+func noLink(t *testing.T, bin string) {
+	w := up(t, bin, nil)
+	w.run(w.ispA, "ip", "link", "set", "box", "down")
+	w.await("A left at once", 2*time.Second, func(n *wire.Net) bool { return w.states(n) == "isp-a=nolink isp-b=up hub=up" && n.Active == "isp-b" })
+	n := w.await("alarm", 10*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.no-link") != nil })
+	f := fault(n, "uplink.no-link")
+	if f.Where != "port wan1" || f.What != "no carrier on wan1 (uplink isp-a)" || !strings.Contains(f.Do, "check the cable between wan1 and the modem of isp-a") {
+		t.Errorf("fault: %+v", f)
+	}
+	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.98.1.10")
+	w.run(w.ispA, "ip", "link", "set", "box", "up")
+	w.await("A back", 10*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" && len(n.Faults) == 0 })
+	// The port itself goes, as a USB modem would, and comes back as another device.
+	w.run(w.box, "ip", "link", "del", "wan1")
+	w.await("port gone", 2*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].Reason == "no such port" && n.Active == "isp-b" })
+	w.must(netns.Veth(w.box, "wan1", w.ispA, "box"), w.ispA.Addr("box", "100.64.1.1/24"))
+	w.startISPA()
+	w.await("port back", 15*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" && w.states(n) == allUp })
+	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.98.1.10")
+}
+
+// noServer: the box restarts while the DHCP server is away: the lease is good still.
+func noServer(t *testing.T, bin string) {
+	w := newWorld(t)
+	server := w.startISPA()
+	w.startHub(bin)
+	w.startNetd(bin, nil)
+	before := w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp }).Uplinks[0].Address
+	w.netd.Kill()
+	server.Stop(time.Second)
+	w.must(os.RemoveAll(filepath.Join(w.dir, "run")), os.Mkdir(filepath.Join(w.dir, "run"), 0o700), os.Chown(filepath.Join(w.dir, "run"), 201, 200))
+	for _, dev := range []string{"wan1", "wan2", "lan"} {
+		w.run(w.box, "ip", "addr", "flush", "dev", dev)
+	}
+	w.startNetd(bin, nil)
+	n := w.await("up without a server", 20*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	if n.Uplinks[0].Address != before {
+		t.Errorf("got %s, want the lease of before, %s", n.Uplinks[0].Address, before)
+	}
+}
+
+// restart: netd is killed and starts again. Nothing in the kernel but the tunnel's
+// device goes away or changes, and what others put there stays.
+func restart(t *testing.T, bin string) {
+	w := up(t, bin, nil)
+	w.run(w.box, "sh", "-ec", "ip addr add 10.20.0.1/24 dev lan; ip route add 203.0.113.0/24 via 10.20.0.50; ip rule add from 10.20.0.9 lookup 99 priority 7150")
+	listing := func() string {
+		text := w.run(w.box, "sh", "-ec", "ip -4 -o addr; ip rule; ip -4 route show table all | sort; iptables-save | grep -v '^#'")
+		text = regexp.MustCompile(`\[\d+:\d+\]|valid_lft.*|cg-\d+-|\d+: `).ReplaceAllString(text, "")
+		return text
+	}
+	before := listing()
+	w.netd.Kill()
+	w.run(w.pc, "ping", "-c", "2", "-i", "0.2", "-W", "2", "192.0.2.1") // routes and filter work on
+	w.must(os.Remove(filepath.Join(w.dir, "run/netd.json")))
+	w.startNetd(bin, nil)
+	w.await("all up again", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	if after := listing(); after != before {
+		t.Errorf("got:\n%s\nwant:\n%s", after, before)
+	}
+	if out, _ := w.netd.Output(); strings.Contains(string(out), `"change":"del`) || strings.Contains(string(out), `add addr 100.64`) {
+		t.Errorf("the new netd changed what was right:\n%s", out)
+	}
+}
+
+// lyingServer: a provider's DHCP server that hands out the clinic's own network
+// gets its uplink refused and disturbs nothing.
+func lyingServer(t *testing.T, bin string) {
+	w := newWorld(t)
+	w.must(w.ispA.Addr("box", "10.20.0.200/24"))
+	w.startISPA("--dhcp-range=10.20.0.100,10.20.0.199,255.255.255.0,2m", "--dhcp-option=option:router,10.20.0.200")
+	w.startHub(bin)
+	w.startNetd(bin, nil)
+	n := w.await("refused", 20*time.Second, func(n *wire.Net) bool {
+		return strings.Contains(n.Uplinks[0].Reason, "overlaps 10.20.0.0/24, which is net.lan.address") && n.Active == "isp-b"
+	})
+	if n.Uplinks[0].State != wire.UplinkNoAddress {
+		t.Errorf("got %+v", n.Uplinks[0])
+	}
+	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
+	w.await("alarm", 15*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.no-lease") != nil })
+}
+
+// noKey: without its key the tunnel is refused with a reason, and nothing meant for
+// it leaves in clear; the key put in place heals it without a restart.
+func noKey(t *testing.T, bin string) {
+	w := newWorld(t)
+	w.startISPA()
+	w.startHub(bin)
+	key := filepath.Join(w.dir, "secrets/hub.key")
+	w.must(os.Rename(key, key+".away"))
+	w.startNetd(bin, nil)
+	n := w.await("uplinks up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == "isp-a=up isp-b=up hub=down" })
+	if f := fault(n, "tunnel.broken"); f == nil || !strings.Contains(f.What, "read tunnel key: open ") || !strings.Contains(f.Do, "secrets/netd/hub.key") {
+		t.Errorf("faults: %+v", n.Faults)
+	}
+	if err := reach(w.pc, "10.98.1.10:80"); err == nil || !strings.Contains(err.Error(), "no route to host") && !strings.Contains(err.Error(), "unreachable") {
+		t.Errorf("packet for the tunnel: %v", err)
+	}
+	w.must(os.Rename(key+".away", key))
+	w.await("tunnel up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+}
+
+// badSite: a site file that can't be used is a fault with file and line; netd
+// stays up and takes the mended one.
+func badSite(t *testing.T, bin string) {
+	w := newWorld(t)
+	w.startISPA()
+	w.startHub(bin)
+	w.startNetd(bin, func(site string) string { return strings.Replace(site, `port    = "wan2"`, `port = "wan1"`, 1) })
+	n := w.await("fault", 5*time.Second, func(n *wire.Net) bool { return len(n.Faults) > 0 })
+	if f := n.Faults[0]; f.ID != "site.unusable" || !regexp.MustCompile(`^site\.toml:\d+: net\.uplink\[1\]\.port: port "wan1" is already used`).MatchString(f.What) {
+		t.Errorf("fault: %+v", f)
+	}
+	text, err := os.ReadFile(filepath.Join(w.dir, "site/site.toml"))
+	w.must(err)
+	w.must(os.WriteFile(filepath.Join(w.dir, "site/site.toml"), []byte(strings.Replace(string(text), `port = "wan1"`, `port = "wan2"`, 1)), 0o644))
+	w.await("mended", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && len(n.Faults) == 0 })
 }

@@ -36,9 +36,14 @@ type world struct {
 	netd                           *proc.Proc
 }
 
-// newWorld builds everything but netd. site changes the example site file.
+func needs(t *testing.T) {
+	t.Helper()
+	lab.Require(t, lab.Root, lab.Program("ip", "iptables", "ip6tables", "nft", "dnsmasq", "ping", "wg", "setpriv", "conntrack", "curl"))
+}
+
+// newWorld builds everything but netd.
 func newWorld(t *testing.T) *world {
-	lab.Require(t, lab.Root, lab.Program("ip", "iptables", "nft", "dnsmasq", "ping", "wg", "setpriv", "conntrack"))
+	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	for name, s := range map[string]**netns.Space{"box": &w.box, "ispa": &w.ispA, "ispb": &w.ispB, "inet": &w.inet, "hub": &w.hub, "pc": &w.pc} {
 		space, err := netns.New(fmt.Sprintf("netd-%d-%s", os.Getpid(), name))
@@ -60,6 +65,10 @@ func newWorld(t *testing.T) *world {
 		dir := filepath.Join(w.dir, sub)
 		w.must(os.Mkdir(dir, 0o700), os.Chown(dir, 201, 200))
 	}
+	// A node of its own with the rights that init gives the box's.
+	tun := filepath.Join(w.dir, "dev-net/tun")
+	w.must(os.Mkdir(filepath.Dir(tun), 0o755), unix.Mknod(tun, unix.S_IFCHR, int(unix.Mkdev(10, 200))),
+		os.Chown(tun, 0, 200), os.Chmod(tun, 0o660))
 	w.must(os.Chmod(w.dir, 0o755), os.Chmod(filepath.Dir(w.dir), 0o755))
 	return w
 }
@@ -92,13 +101,15 @@ func (w *world) start(spec proc.Spec) *proc.Proc {
 }
 
 // startISPA starts provider A's DHCP server.
-func (w *world) startISPA() *proc.Proc {
-	p := w.start(proc.Spec{Name: "dnsmasq", Space: w.ispA, Args: []string{
+func (w *world) startISPA(instead ...string) *proc.Proc {
+	if instead == nil {
+		instead = []string{"--dhcp-range=100.64.1.100,100.64.1.199,255.255.255.0,2m", "--dhcp-option=option:router,100.64.1.1"}
+	}
+	p := w.start(proc.Spec{Name: "dnsmasq", Space: w.ispA, Args: append([]string{
 		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--log-facility=-", "--log-dhcp",
-		"--port=0", "--interface=box", "--bind-interfaces", "--dhcp-authoritative",
-		"--dhcp-range=100.64.1.100,100.64.1.199,255.255.255.0,2m", "--dhcp-option=option:router,100.64.1.1",
+		"--port=0", "--interface=box", "--bind-interfaces", "--dhcp-authoritative", "--no-ping",
 		"--dhcp-leasefile=" + filepath.Join(w.dir, "leases"),
-	}})
+	}, instead...)})
 	w.must(p.WaitLine(w.t.Context(), "DHCP, IP range"))
 	return p
 }
@@ -174,12 +185,8 @@ func (w *world) startNetd(bin string, edit func(site string) string) {
 		text = edit(text)
 	}
 	w.must(os.WriteFile(filepath.Join(w.dir, "site/site.toml"), []byte(text), 0o644))
-	// A node of its own with the rights that init gives the box's.
-	tun := filepath.Join(w.dir, "dev-net")
-	w.must(os.Mkdir(tun, 0o755), unix.Mknod(filepath.Join(tun, "tun"), unix.S_IFCHR|0o660, int(unix.Mkdev(10, 200))),
-		os.Chown(filepath.Join(tun, "tun"), 0, 200), os.Chmod(filepath.Join(tun, "tun"), 0o660))
 	const caps = "+net_admin,+net_raw,+net_bind_service"
-	w.netd = w.start(proc.Spec{Name: "netd", Space: w.box, Binds: map[string]string{"/dev/net": tun}, Args: []string{
+	w.netd = w.start(proc.Spec{Name: "netd", Space: w.box, Binds: map[string]string{"/dev/net": filepath.Join(w.dir, "dev-net")}, Args: []string{
 		"setpriv", "--reuid=201", "--regid=200", "--clear-groups", "--no-new-privs", "--inh-caps=" + caps, "--ambient-caps=" + caps,
 		filepath.Join(bin, "netd"), "-debug", "-site", filepath.Join(w.dir, "site/site.toml"),
 		"-secrets", filepath.Join(w.dir, "secrets"), "-state", filepath.Join(w.dir, "state"), "-run", filepath.Join(w.dir, "run"),

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab/netns"
+)
+
+// echo answers what it hears at addr in s, over TCP and UDP, until the test ends.
+func (w *world) echo(s *netns.Space, addr string) {
+	w.t.Helper()
+	var l net.Listener
+	var p net.PacketConn
+	w.must(s.Do(func() (err error) {
+		if l, err = net.Listen("tcp4", addr); err == nil {
+			p, err = net.ListenPacket("udp4", addr)
+		}
+		return err
+	}))
+	w.t.Cleanup(func() { l.Close(); p.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(c, c) // until the caller hangs up
+			}()
+		}
+	}()
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := p.ReadFrom(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			_, _ = p.WriteTo(buf[:n], from) // a caller that is gone
+		}
+	}()
+}
+
+// A talk is one connection over which something is said and answered all the time.
+type talk struct {
+	mu      sync.Mutex
+	last    time.Time
+	longest time.Duration
+	count   int
+	err     error
+}
+
+func (w *world) talk(s *netns.Space, network, addr string, every time.Duration) *talk {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := s.DialContext(ctx, network, addr)
+	w.must(err)
+	w.t.Cleanup(func() { c.Close() })
+	k := &talk{last: time.Now()}
+	go func() {
+		for range time.Tick(every) {
+			if _, err := c.Write([]byte{1}); err != nil && network == "tcp4" {
+				k.broke(err)
+				return
+			}
+		}
+	}()
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			if _, err := c.Read(buf); err != nil && network == "tcp4" || errors.Is(err, net.ErrClosed) {
+				k.broke(err)
+				return
+			} else if err == nil {
+				k.heard()
+			}
+		}
+	}()
+	return k
+}
+
+func (k *talk) heard() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	k.longest = max(k.longest, now.Sub(k.last))
+	k.last = now
+	k.count++
+}
+
+func (k *talk) broke(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err == nil {
+		k.err = err
+	}
+}
+
+// hole is the longest silence so far.
+func (k *talk) hole() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return max(k.longest, time.Since(k.last))
+}
+
+// ended waits for the connection to break and says how.
+func (k *talk) ended(within time.Duration) error {
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		k.mu.Lock()
+		err := k.err
+		k.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled waits for the first answers and forgets how long they took.
+func (k *talk) settled(t *testing.T) {
+	t.Helper()
+	for range 250 {
+		k.mu.Lock()
+		n := k.count
+		k.longest = 0
+		k.mu.Unlock()
+		if n > 2 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("no answer: %v", k.err)
+}
+
+func (k *talk) alive(t *testing.T, what string) {
+	t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil || time.Since(k.last) > time.Second {
+		t.Errorf("connection %s: %v, last heard %v ago", what, k.err, time.Since(k.last))
+	}
+}
+
+// reach says whether a TCP connection succeeds and carries an answer.
+func reach(from *netns.Space, to string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+	defer cancel()
+	c, err := from.DialContext(ctx, "tcp4", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(reachTime))
+	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// reachTime is a long time for a packet between two namespaces.
+const reachTime = 700 * time.Millisecond
+
+// silent says whether an error is that of a packet nobody answered.
+func silent(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}
