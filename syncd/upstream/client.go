@@ -44,8 +44,9 @@ type Client struct {
 
 	mu      sync.Mutex
 	path    *wire.Net
-	contact time.Time // last good answer
-	failed  time.Time // last time nothing came, zero after an answer
+	moved   chan struct{} // closed when the way out changes
+	contact time.Time     // last good answer
+	failed  time.Time     // last time nothing came, zero after an answer
 	why     string
 }
 
@@ -70,22 +71,37 @@ func New(base *url.URL, timeout time.Duration) *Client {
 	return &Client{
 		base: base, timeout: timeout,
 		kept: transport(true), fresh: transport(false),
-		inside: make(chan struct{}, maxInside),
+		inside: make(chan struct{}, maxInside), moved: make(chan struct{}),
 	}
 }
 
-// Follow takes what netd last published, or nil. When the way out changed the
-// rest after a failure is over: the next reader tries at once.
+// Follow takes what netd last published, or nil. When the way out changed, the
+// questions in flight go out anew or end, and the rest after a failure is over.
 func (c *Client) Follow(n *wire.Net) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, _ := Path(c.path, c.base.Hostname())
 	after, ok := Path(n, c.base.Hostname())
-	moved := c.path != nil && n != nil && c.path.Active != n.Active
-	if ok && (before != after || moved) {
+	other := c.path != nil && n != nil && c.path.Active != n.Active
+	c.path = n
+	if before == after && !other {
+		return
+	}
+	if ok {
 		c.failed = time.Time{}
 	}
-	c.path = n
+	close(c.moved)
+	c.moved = make(chan struct{})
+}
+
+// way returns what is closed when the way out changes, and why there is none now.
+func (c *Client) way() (moved <-chan struct{}, lost error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if reason, ok := Path(c.path, c.base.Hostname()); !ok {
+		return c.moved, errors.New(reason)
+	}
+	return c.moved, nil
 }
 
 // Down says why the EHR is not worth waiting for now, or "".
@@ -136,8 +152,8 @@ func (c *Client) get(ctx context.Context, target, etag string, room int64) (*htt
 	case <-ctx.Done():
 		return nil, nil, fmt.Errorf("%w: too many requests wait for it", fhir.ErrUnreachable)
 	}
-	if reason, ok := c.usable(); !ok {
-		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, reason)
+	if _, lost := c.way(); lost != nil {
+		return nil, nil, fmt.Errorf("%w: %w", fhir.ErrUnreachable, lost)
 	}
 	resp, err := c.race(ctx, target, etag)
 	if err != nil {
@@ -154,10 +170,4 @@ func (c *Client) get(ctx context.Context, target, etag string, room int64) (*htt
 		return nil, nil, fmt.Errorf("%w: more than %d MiB", fhir.ErrNonsense, maxBody>>20)
 	}
 	return resp, body, nil
-}
-
-func (c *Client) usable() (string, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return Path(c.path, c.base.Hostname())
 }

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -11,7 +10,10 @@ import (
 	"time"
 )
 
-// An attempt is one of the two requests of a race.
+// maxAttempts bounds how often one question goes out.
+const maxAttempts = 3
+
+// An attempt is one of the requests of a race.
 type attempt struct {
 	n    int
 	resp *http.Response
@@ -19,48 +21,64 @@ type attempt struct {
 }
 
 // race asks for target. A kept connection may lie on a provider that just died
-// without a word; so when it fails, or no answer has begun after a third of the
-// time, the same question goes out once more on a connection of its own, and the
-// first to answer is taken: reads are safe to repeat. The loser is cancelled,
-// which closes its connection.
+// without a word; so when it fails, when the way out changes, or when no answer
+// has begun after a third of the time, the same question goes out once more on a
+// connection of its own, and the first to answer is taken: reads are safe to
+// repeat. The losers are cancelled, which closes their connections. When there is
+// no way out any more it ends at once.
 func (c *Client) race(ctx context.Context, target, etag string) (*http.Response, error) {
-	done := make(chan attempt, 2)
-	var cancel [2]context.CancelFunc
-	ask := func(n int, by *http.Client) {
+	done := make(chan attempt, maxAttempts)
+	var cancel []context.CancelFunc
+	ask := func(by *http.Client) {
+		if len(cancel) == maxAttempts {
+			return
+		}
 		one, stop := context.WithCancel(ctx)
-		cancel[n] = stop
+		n := len(cancel)
+		cancel = append(cancel, stop)
 		go func() {
 			resp, err := by.Do(request(one, target, etag))
 			done <- attempt{n, resp, err}
 		}()
 	}
-	ask(0, c.kept)
-	second := time.NewTimer(c.timeout / 3)
-	defer second.Stop()
+	endAll := func(but int) {
+		for n, stop := range cancel {
+			if n != but {
+				stop()
+			}
+		}
+	}
+	again := time.NewTicker(c.timeout / maxAttempts)
+	defer again.Stop()
+	moved, _ := c.way()
+	ask(c.kept)
 	var failed error
-	for asked, answered := 1, 0; ; {
+	for answered := 0; ; {
 		select {
-		case <-second.C:
-			ask(1, c.fresh)
-			asked++
+		case <-again.C:
+			ask(c.fresh)
+		case <-moved:
+			var lost error
+			if moved, lost = c.way(); lost != nil {
+				endAll(-1)
+				go drain(done, len(cancel)-answered)
+				return nil, lost
+			}
+			ask(c.fresh)
 		case a := <-done:
 			answered++
 			if a.err == nil {
-				if asked == 2 {
-					cancel[1-a.n]()
-				}
-				go drain(done, asked-answered)
+				endAll(a.n)
+				go drain(done, len(cancel)-answered)
 				a.resp.Body = &ending{a.resp.Body, cancel[a.n]}
 				return a.resp, nil
 			}
 			cancel[a.n]()
 			failed = errors.Join(failed, a.err)
-			if asked == 1 && ctx.Err() == nil {
-				second.Stop()
-				ask(1, c.fresh)
-				asked++
+			if len(cancel) == 1 && ctx.Err() == nil {
+				ask(c.fresh) // it failed at once: so may a connection that was closed meanwhile
 			}
-			if answered == asked {
+			if answered == len(cancel) {
 				return nil, failed
 			}
 		}
@@ -110,7 +128,7 @@ func cause(err error) string {
 	}
 	var in *url.Error
 	if errors.As(err, &in) {
-		return fmt.Sprint(in.Err)
+		return in.Err.Error()
 	}
 	return err.Error()
 }

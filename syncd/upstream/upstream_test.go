@@ -334,6 +334,45 @@ func TestSilentlyDeadConnection(t *testing.T) {
 	}
 }
 
+// The way out changes while a question is in flight: it goes out anew at once,
+// and when there is no way left it ends at once.
+func TestWayChangesInFlight(t *testing.T) {
+	asked := make(chan struct{}, 10)
+	var answers atomic.Bool
+	c := ehr(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		if !answers.Load() {
+			<-r.Context().Done()
+			return
+		}
+		fhirJSON(w, 200, patient)
+	})
+	c.timeout = time.Minute // so that only the change can start the second
+	via := func(name string) { c.Follow(&wire.Net{Uplinks: []wire.Uplink{{}}, Active: name}) }
+	via("isp-a")
+	done := make(chan error, 1)
+	ask := func() {
+		go func() {
+			_, _, err := c.Ask(t.Context(), p1, "")
+			done <- err
+		}()
+		<-asked
+	}
+	ask()
+	answers.Store(true)
+	via("isp-b")
+	if err := <-done; err != nil {
+		t.Fatalf("after the way changed: %v", err)
+	}
+	answers.Store(false)
+	<-asked
+	ask()
+	via("")
+	if err := <-done; !errors.Is(err, fhir.ErrUnreachable) || !strings.Contains(err.Error(), "no internet provider") {
+		t.Fatalf("after the last way went: %v", err)
+	}
+}
+
 func TestDown(t *testing.T) {
 	good := atomic.Bool{}
 	c := ehr(t, func(w http.ResponseWriter, _ *http.Request) {
