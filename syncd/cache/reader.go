@@ -157,7 +157,7 @@ func (r Result) Status() string {
 	case Hit:
 		return fmt.Sprintf("clinicgate; hit; ttl=%d", ttl)
 	case Stale:
-		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=stale", min(ttl, 0))
+		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=stale", min(ttl, -1))
 	case Revalidated:
 		return "clinicgate; fwd=stale; fwd-status=304"
 	}
