@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+	"clinicgate/syncd/cache"
+	"clinicgate/syncd/config"
+	"clinicgate/syncd/grant"
+	"clinicgate/syncd/trail"
+	"clinicgate/syncd/upstream"
+	"clinicgate/syncd/vault"
+)
+
+// state is everything open while the daemon runs.
+type state struct {
+	env   *daemon.Env
+	cfg   config.Config
+	vault *vault.Vault
+	cache *cache.Cache
+	trail *trail.Trail
+	ehr   *upstream.Client
+
+	card   atomic.Pointer[wire.Card] // as cardauth last said
+	roster atomic.Pointer[grant.Roster]
+	shown  atomic.Pointer[wire.Sync] // what was published last
+
+	mu     sync.Mutex
+	strict time.Time // when the EHR last gave a record that was not asked for
+}
+
+// Faults of this program, by ID.
+const (
+	faultStore    = "sync.store"
+	faultTrail    = "sync.trail-broken"
+	faultDisk     = "sync.disk-full"
+	faultKeys     = "sync.keys-new"
+	faultTLS      = "sync.tls-missing"
+	faultEndpoint = "sync.endpoint-down"
+	faultLost     = "sync.ehr-unreachable"
+	faultNonsense = "sync.ehr-nonsense"
+	faultForeign  = "sync.ehr-wrong-record"
+	faultCard     = "sync.cardauth-silent"
+)
+
+// open opens the vault, the cache and the trail. It leaves nothing open when it
+// fails.
+func open(env *daemon.Env, cfg config.Config) (s *state, err error) {
+	s = &state{env: env, cfg: cfg, ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.vault, err = vault.Open(env.Secrets); err != nil {
+		return nil, err
+	}
+	s.cache, err = cache.Open(cache.Options{
+		Dir: filepath.Join(env.State, "cache"), Bytes: cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"), Log: env.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.trail, err = trail.Open(filepath.Join(env.State, "trail"), s.vault.Domain("audit"))
+	if s.trail == nil {
+		return nil, err
+	}
+	if err != nil {
+		env.Faults.Raise(wire.Fault{
+			ID: faultTrail, Severity: wire.Alarm, Where: "trail of accesses", What: err.Error(),
+			Do: "call support: someone must look at why; the trail goes on from there",
+		})
+	}
+	if n, _ := s.cache.Stats(); s.vault.Fresh() && n > 0 {
+		env.Faults.Raise(wire.Fault{
+			ID: faultKeys, Severity: wire.Alarm, Where: env.Secrets, What: fmt.Sprintf("the master key was missing and has been made anew; %d stored answers can't be read", n),
+			Do: "restore the folder from the box's backup and restart; without it what was stored is lost",
+		})
+	}
+	return s, nil
+}
+
+func (s *state) close() {
+	var errs []error
+	if s.trail != nil {
+		errs = append(errs, s.trail.Close())
+	}
+	if s.cache != nil {
+		errs = append(errs, s.cache.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		s.env.Log.Error("close", "err", err)
+	}
+}
