@@ -18,12 +18,20 @@ func findings(b Box) []Finding {
 			continue // a dead program's faults are the past
 		}
 		for _, f := range p.head.Faults {
-			all = merge(all, Finding{Program: p.name, Fault: f, Stops: f.ID == "site.unusable"})
+			all = merge(all, Finding{Program: p.name, Fault: f, Stops: slices.Contains(stopping[:], f.ID)})
 		}
 	}
 	all = append(all, untold(b, all)...)
 	slices.SortStableFunc(all, func(x, y Finding) int { return rank(x) - rank(y) })
 	return all
+}
+
+// stopping are the faults with which a part of the clinic's work can't go on: no
+// card can be read, no record shown or no upload taken.
+var stopping = [...]string{
+	"site.unusable", "site.missing",
+	"card.no-pcscd", "card.no-reader", "card.token-key",
+	"sync.store", "sync.disk-full", "sync.tls-missing", "sync.endpoint-down",
 }
 
 // merge adds f unless the same is there already from somebody else.
@@ -120,11 +128,15 @@ func outside(b Box) []Finding {
 			}
 		}
 	}
-	if d, ok := disk(b); ok && float64(d.Free) < minFree*float64(d.Total) {
+	if d, ok := disk(b); ok && float64(d.Free) < minFree*float64(d.Total) && !tells(b.Sync.V.Header, "sync.disk-full") {
 		add("disk.full", "data partition", fmt.Sprintf("%s free of %s", size(d.Free), size(d.Total)),
 			"bring an internet line back so that waiting uploads leave; then ask cloud ops")
 	}
 	return all
+}
+
+func tells(h wire.Header, id string) bool {
+	return slices.ContainsFunc(h.Faults, func(f wire.Fault) bool { return f.ID == id })
 }
 
 func disk(b Box) (wire.Disk, bool) {

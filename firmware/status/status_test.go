@@ -226,10 +226,14 @@ func TestLevels(t *testing.T) {
 		change func(*Box)
 		want   Level
 	}{
-		"a note":         {func(b *Box) { b.Net.V.Faults = []wire.Fault{{Severity: wire.Note}} }, OK},
-		"a warning":      {func(b *Box) { b.Net.V.Faults = []wire.Fault{{Severity: wire.Warning}} }, Degraded},
-		"out of pair":    {func(b *Box) { b.Pair.V.Groups[0].Role = wire.RoleInit }, Failed},
-		"disk full":      {func(b *Box) { b.Sync.V.Disk.Free = 1 }, Failed},
+		"a note":      {func(b *Box) { b.Net.V.Faults = []wire.Fault{{Severity: wire.Note}} }, OK},
+		"a warning":   {func(b *Box) { b.Net.V.Faults = []wire.Fault{{Severity: wire.Warning}} }, Degraded},
+		"out of pair": {func(b *Box) { b.Pair.V.Groups[0].Role = wire.RoleInit }, Failed},
+		"disk full":   {func(b *Box) { b.Sync.V.Disk.Free = 1 }, Failed},
+		"disk full, told": {func(b *Box) {
+			b.Sync.V.Disk.Free, b.Sync.V.Faults = 1, []wire.Fault{{ID: "sync.disk-full", Severity: wire.Alarm}}
+		}, Failed},
+		"no reader":      {func(b *Box) { b.Card.V.Faults = []wire.Fault{{ID: "card.no-reader", Severity: wire.Alarm}} }, Failed},
 		"no init":        {func(b *Box) { b.Init = Seen[wire.Init]{Presence: Missing} }, OK},
 		"netd not there": {func(b *Box) { b.Net = Seen[wire.Net]{Presence: Missing} }, Failed},
 		"files broken":   {func(b *Box) { b.Card = Seen[wire.Card]{Presence: Unreadable, Why: "not JSON"} }, Failed},
