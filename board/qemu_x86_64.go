@@ -30,6 +30,7 @@ var QEMUx86_64 = Board{
 			"nf_tables", "nft_compat", "nft_chain_nat", "nft_ct", "nft_limit", "nft_log",
 			"nft_reject_inet", "nft_masq", "nft_nat", "nf_conntrack_netlink",
 			"xt_conntrack", "xt_tcpudp", "xt_multiport", "xt_mark", "xt_connmark", "xt_comment",
+			"ip_tables", // has the icmp match; xt_tcpudp has it only from 6.4 on
 			"xt_MASQUERADE", "xt_TCPMSS", "xt_addrtype", "xt_limit", "xt_nat", "ipt_REJECT",
 		},
 		Stick: []string{"usb_storage delay_use=0", "sd_mod", "nls_cp437", "nls_ascii", "nls_utf8", "vfat"},
