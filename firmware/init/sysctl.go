@@ -8,8 +8,18 @@ import (
 	"strings"
 )
 
-// hardening is what no program of the box needs and an intruder would like. What
-// netd decides (forwarding, reverse paths) is not here.
+// routing is what netd needs and its user may not set. Nothing is forwarded before
+// netd has put its firewall in force: until then no port has an address. It is set
+// first, as turning forwarding on resets what the kernel thinks a router wants.
+var routing = [][2]string{
+	{"net.ipv4.ip_forward", "1"},
+	// Answers may come in by an uplink that is not the one in use.
+	{"net.ipv4.conf.all.rp_filter", "2"},
+	// An address that goes must not take others of its network along.
+	{"net.ipv4.conf.all.promote_secondaries", "1"},
+}
+
+// hardening is what no program of the box needs and an intruder would like.
 var hardening = [][2]string{
 	{"kernel.kptr_restrict", "2"},
 	{"kernel.dmesg_restrict", "1"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,7 +70,7 @@ func (b *box) prepare() {
 	find := blockdev.Finder{Sys: "/sys", Dev: "/dev"}
 	hw := b.cmd.board
 	b.try(wire.Alarm, "kernel", "run-folders", "restart the box; if it stays, replace it", makeFolders(runFolders))
-	b.try(wire.Warning, "kernel", "setting", "tell cloud ops; the box works without", setAll("/proc/sys", hardening))
+	b.try(wire.Warning, "kernel", "setting", "tell cloud ops; the box works without", setAll("/proc/sys", slices.Concat(routing, hardening)))
 	b.try(wire.Warning, "modules", "module", "tell cloud ops: this release does not fit the board", module.LoadList("/", systemModules))
 	dog, err := openWatchdog(hw.Watchdog)
 	b.dog = dog
