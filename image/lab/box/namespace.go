@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -17,8 +18,6 @@ import (
 	"clinicgate/firmware/lab/pivcard"
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/lab/relay"
-	"clinicgate/firmware/wire"
-	"clinicgate/firmware/wirefile"
 	"clinicgate/image/lab/clinic"
 )
 
@@ -184,7 +183,7 @@ func (b *Namespace) log(name string) string {
 }
 
 // services are the box's on the LAN, at the clinic's address.
-var services = []string{"8443", "8444", "8883", "11112"}
+var services = []string{"8443", "8444"}
 
 // bootLimit is how long a box may take until its services answer.
 const bootLimit = time.Minute
@@ -258,25 +257,13 @@ func (b *Namespace) CutPower() error {
 
 // Status is what gatectl status shows of this box.
 func (b *Namespace) Status(ctx context.Context) (string, error) {
-	out, err := proc.Run(ctx, b.space, filepath.Join(b.clinic.Bin, "gatectl"), "-run", b.Run(), "status")
+	out, err := proc.Run(ctx, b.space, filepath.Join(b.clinic.Bin, "gatectl"), "status", "--run", b.Run(), "--site", b.data("site/site.toml"))
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		err = nil // its exit status is its verdict on the box, not on the asking
+	}
 	return string(out), err
 }
 
 // Close ends the box.
 func (b *Namespace) Close() error { return b.CutPower() }
-
-// Faults are what the box's programs say is wrong now.
-func (b *Namespace) Faults() ([]wire.Fault, error) {
-	var all []wire.Fault
-	for _, name := range programs {
-		f, err := wirefile.Read[struct{ wire.Header }](b.Run(), name+".json")
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, f.Faults...)
-	}
-	return all, nil
-}

@@ -26,26 +26,44 @@ func Root() (string, error) {
 	}
 }
 
-// binEnv names a folder of programs that are built already: whoever runs the labs
-// as another user than the one who builds sets it.
-const binEnv = "CLINICGATE_BIN"
+// Folders of what is built already. Whoever runs the labs as another user than the
+// one who builds sets them.
+const (
+	binEnv   = "CLINICGATE_BIN"
+	imageEnv = "CLINICGATE_IMAGE"
+)
 
-// programs are the packages whose programs a clinic runs.
-var programs = []string{"golang.zx2c4.com/wireguard"}
+// programs are the packages whose programs a lab runs.
+var programs = []string{
+	"./netd", "./failoverd", "./cardauth", "./syncd", "./firmware/gatectl", "./image", "golang.zx2c4.com/wireguard",
+}
 
-// Build builds the programs a clinic runs and returns their folder.
+// Build builds the programs a lab runs and returns their folder.
 func Build(ctx context.Context, root string) (string, error) {
 	if dir := os.Getenv(binEnv); dir != "" {
 		return filepath.Abs(dir)
 	}
 	dir := filepath.Join(root, "build/lab/bin")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+	return dir, goTool(ctx, root, append([]string{"build", "-o", dir + "/"}, programs...)...)
+}
+
+// BuildImage builds the image and returns its folder.
+func BuildImage(ctx context.Context, root string) (string, error) {
+	if dir := os.Getenv(imageEnv); dir != "" {
+		return filepath.Abs(dir)
 	}
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, programs...)...)
+	dir := filepath.Join(root, "build/lab/image")
+	return dir, goTool(ctx, root, "run", "./image", "build", "-o", dir)
+}
+
+func goTool(ctx context.Context, root string, args ...string) error {
+	if err := os.MkdirAll(filepath.Join(root, "build/lab/bin"), 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the programs: %w: %s", err, out)
+		return fmt.Errorf("go %s: %w: %s", args[0], err, out)
 	}
-	return dir, nil
+	return nil
 }

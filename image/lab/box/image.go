@@ -1,0 +1,134 @@
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/qemu"
+	"clinicgate/firmware/lab/relay"
+	"clinicgate/image/lab/clinic"
+)
+
+// Image is the box as it ships: the built image in a virtual machine.
+type Image struct {
+	Slot *pivcard.Slot // the reader's
+
+	clinic *clinic.Clinic
+	cfg    qemu.Config
+	stick  string
+	vm     *qemu.VM
+	unplug context.CancelFunc // ends the reader
+}
+
+// NewImage prepares a machine with a fresh disk from the folder that `image build`
+// made, and a site stick for its first boot.
+func NewImage(c *clinic.Clinic, image string) (*Image, error) {
+	b := &Image{Slot: pivcard.NewSlot(), clinic: c, stick: filepath.Join(c.Dir, "stick.img")}
+	dir := filepath.Join(c.Dir, "vm")
+	if err := os.RemoveAll(dir); err != nil { // another clinic's disk
+		return nil, err
+	}
+	if out, err := exec.Command(filepath.Join(c.Bin, "image"), "stick", "-o", b.stick, c.Stick()).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("make the site stick: %w: %s", err, out)
+	}
+	b.cfg = qemu.Config{
+		Image: image, Dir: dir, UEFI: true, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
+	}
+	for cable, role := range ports {
+		theirs, ours := filepath.Join(c.Dir, role+".vm"), filepath.Join(c.Dir, role+".lab")
+		end, err := relay.Dgram(ours, theirs)
+		if err != nil {
+			return nil, err
+		}
+		c.Ports[cable].Plug(end)
+		b.cfg.Cables[role] = qemu.Cable{Local: theirs, Remote: ours}
+	}
+	here, unplug := context.WithCancel(context.Background())
+	b.unplug = unplug
+	go pivcard.CCID(here, b.Slot, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", b.cfg.Card)
+	})
+	return b, nil
+}
+
+// imageLimit is how long an emulated machine may take until its services answer.
+const imageLimit = 4 * time.Minute
+
+// Boot powers the machine on, the first time with the site stick in, and returns
+// when its services answer on the LAN.
+func (b *Image) Boot(ctx context.Context) error {
+	cfg := b.cfg
+	cfg.Stick, b.stick = b.stick, ""
+	vm, err := qemu.Start(context.WithoutCancel(ctx), cfg)
+	if err != nil {
+		return err
+	}
+	b.vm = vm
+	ctx, cancel := context.WithTimeout(ctx, imageLimit)
+	defer cancel()
+	if err := waitServices(ctx, b.clinic, b.running); err != nil {
+		return fmt.Errorf("%w; the console ends:\n%s", err, tail(vm.Transcript()))
+	}
+	return nil
+}
+
+func tail(text string) string { return text[max(0, len(text)-1500):] }
+
+func (b *Image) running() error {
+	if !b.vm.Running() {
+		return errors.New("the machine ended")
+	}
+	return nil
+}
+
+// prompt ends whatever the box's console says when it waits for a command.
+const prompt = "clinicgate> "
+
+// consoleLimit is how long the console of an emulated machine may think.
+const consoleLimit = time.Minute
+
+// Status types status on the serial console and returns what it shows.
+func (b *Image) Status(context.Context) (string, error) {
+	// What is there already is passed over: the greediest match ends at the last
+	// prompt.
+	if _, err := b.vm.Expect(`(?s).*`+prompt, consoleLimit); err != nil {
+		return "", err
+	}
+	if err := b.vm.Send("status\r"); err != nil {
+		return "", fmt.Errorf("type on the console: %w", err)
+	}
+	shown, err := b.vm.Expect(`(?s)(.*?)`+prompt, consoleLimit)
+	if err != nil {
+		return "", err
+	}
+	return strings.ReplaceAll(shown[1], "\r\n", "\n"), nil
+}
+
+// Console lets go of the serial line and returns its socket, for a person.
+func (b *Image) Console() string {
+	b.vm.Detach()
+	return filepath.Join(b.cfg.Dir, "serial.sock")
+}
+
+// CutPower pulls the plug.
+func (b *Image) CutPower() error {
+	if b.vm != nil {
+		b.vm.Kill()
+	}
+	return nil
+}
+
+// Close ends the machine and takes the reader away.
+func (b *Image) Close() error {
+	b.unplug()
+	return b.CutPower()
+}
