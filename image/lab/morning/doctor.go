@@ -246,8 +246,7 @@ func (m *Morning) refuseNoCard(ctx context.Context) error {
 	if err := m.dead(ctx, old); err != nil {
 		return err
 	}
-	_, err := m.ws.Login(ctx, room, PIN)
-	return wantRefusal(err, "no-card")
+	return m.wait(ctx, "no-card")
 }
 
 func (m *Morning) refuseWrongPIN(ctx context.Context) error {

@@ -7,7 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
+	"regexp"
 	"time"
 
 	"clinicgate/firmware/lab/pivcard"
@@ -109,14 +109,16 @@ func (m *Morning) readStatus(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(m.Out, text)
-	for _, word := range statusWords {
-		if !strings.Contains(text, word) {
-			return fmt.Errorf("gatectl status doesn't mention %s", word)
+	for _, want := range statusSays {
+		if !regexp.MustCompile(want).MatchString(text) {
+			return fmt.Errorf("gatectl status doesn't say %q", want)
 		}
 	}
 	return nil
 }
 
-// statusWords are what a technician looks for: each uplink, the tunnel, who has
-// the clinic's address, the reader's room, where uploads go.
-var statusWords = []string{"isp-a", "isp-b", "hub", "master", room, "hospital", "ehr"}
+// statusSays is what a technician should read at the end of this morning: ISP A is
+// still cut, the box is on B, has the clinic's address, and has delivered.
+var statusSays = []string{
+	`(?m)^ *isp-a +down `, `(?m)^ *isp-b +\* +up `, `TUNNEL +hub up`, `PAIR +lan MASTER 10\.20\.0\.1/24`, room, `TO +hospital ok; ehr ok`,
+}
