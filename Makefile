@@ -1,0 +1,62 @@
+# Targets only name what is done elsewhere; `make help` lists them.
+SHELL     := /bin/sh
+GO        ?= go
+FUZZTIME  ?= 10s
+PATH      := $(PATH):/usr/sbin:/sbin
+LAB        = build/lab/bin/lab
+
+# What labs run is built beforehand, by the user; only what makes namespaces is
+# started through sudo, which asks once. Root compiles into a cache of its own.
+export CLINICGATE_BIN   = $(CURDIR)/build/lab/bin
+export CLINICGATE_IMAGE = $(CURDIR)/build/image/qemu-x86_64
+ifneq ($(shell id -u),0)
+SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE env "PATH=$(PATH)" GOCACHE=$(CURDIR)/build/rootcache GOMODCACHE=$(shell $(GO) env GOMODCACHE)
+EXEC = -exec '$(SUDO)'
+endif
+
+.PHONY: help deps build image run lab stop test check fuzz lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+deps: ## install the Debian packages and npm modules that are missing (asks for root once)
+	@./image/lab/deps.sh
+
+build: deps ## build all programs, and those of the lab into build/lab/bin
+	@echo "building the programs"
+	@mkdir -p build/lab/bin
+	@$(GO) build ./...
+	@$(GO) build -o build/lab/bin/ ./netd ./failoverd ./cardauth ./syncd ./firmware/gatectl ./image ./image/lab golang.zx2c4.com/wireguard
+
+image: deps ## build the image for QEMU into build/image
+	@echo "building the image"
+	@$(GO) run ./image build -o $(CLINICGATE_IMAGE)
+
+run: build image ## boot the image in the clinic and play the morning; CI=true: exit with its verdict
+	@$(SUDO) $(LAB) run -gateway=image
+
+lab: build ## the same with the programs straight in namespaces: seconds instead of minutes
+	@$(SUDO) $(LAB) run -gateway=namespace
+
+stop: ## end a lab that was left up
+	@$(SUDO) $(LAB) stop
+
+test: build image ## all tests, labs included; with CLINICGATE_LAB=require what can't run fails
+	$(GO) test -timeout 20m $(EXEC) ./...
+
+check: ## gofmt, vet with and without cgo and for both architectures, staticcheck, import floors
+	@fmt=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$fmt" ] || { echo "gofmt: $$fmt"; exit 1; }
+	CGO_ENABLED=1 $(GO) vet ./...
+	CGO_ENABLED=0 GOARCH=amd64 $(GO) vet ./...
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./firmware/arch
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@./image/lab/fuzz.sh $(FUZZTIME)
+
+lock: ## note the archive's current Debian packages in the image's lock file
+	$(GO) run ./image lock
+
+clean: ## remove build/
+	rm -rf build
