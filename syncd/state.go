@@ -49,41 +49,43 @@ const (
 	faultCard     = "sync.cardauth-silent"
 )
 
-// open opens the vault, the cache and the trail. It leaves nothing open when it
-// fails.
-func open(env *daemon.Env, cfg config.Config) (s *state, err error) {
-	s = &state{env: env, cfg: cfg, ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
-	if s.vault, err = vault.Open(env.Secrets); err != nil {
+// open opens the stores. It leaves nothing open when it fails.
+func open(env *daemon.Env, cfg config.Config) (*state, error) {
+	s := &state{env: env, cfg: cfg, ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
+	if err := s.openStores(); err != nil {
+		s.close()
 		return nil, err
-	}
-	s.cache, err = cache.Open(cache.Options{
-		Dir: filepath.Join(env.State, "cache"), Bytes: cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"), Log: env.Log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.trail, err = trail.Open(filepath.Join(env.State, "trail"), s.vault.Domain("audit"))
-	if s.trail == nil {
-		return nil, err
-	}
-	if err != nil {
-		env.Faults.Raise(wire.Fault{
-			ID: faultTrail, Severity: wire.Alarm, Where: "trail of accesses", What: err.Error(),
-			Do: "call support: someone must look at why; the trail goes on from there",
-		})
 	}
 	if n, _ := s.cache.Stats(); s.vault.Fresh() && n > 0 {
 		env.Faults.Raise(wire.Fault{
-			ID: faultKeys, Severity: wire.Alarm, Where: env.Secrets, What: fmt.Sprintf("the master key was missing and has been made anew; %d stored answers can't be read", n),
-			Do: "restore the folder from the box's backup and restart; without it what was stored is lost",
+			ID: faultKeys, Severity: wire.Alarm, Where: env.Secrets,
+			What: fmt.Sprintf("the master key was missing and has been made anew; %d stored answers can't be read", n),
+			Do:   "restore the folder from the box's backup and restart; without it what was stored is lost",
 		})
 	}
 	return s, nil
+}
+
+// openStores opens the vault, the cache and the trail, as far as it gets.
+func (s *state) openStores() (err error) {
+	if s.vault, err = vault.Open(s.env.Secrets); err != nil {
+		return err
+	}
+	s.cache, err = cache.Open(cache.Options{
+		Dir: filepath.Join(s.env.State, "cache"), Bytes: s.cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"), Log: s.env.Log,
+	})
+	if err != nil {
+		return err
+	}
+	s.trail, err = trail.Open(filepath.Join(s.env.State, "trail"), s.vault.Domain("audit"))
+	if errors.Is(err, trail.ErrBroken) {
+		s.env.Faults.Raise(wire.Fault{
+			ID: faultTrail, Severity: wire.Alarm, Where: "trail of accesses", What: err.Error(),
+			Do: "call support: someone must look at why; the trail goes on from there",
+		})
+		err = nil
+	}
+	return err
 }
 
 func (s *state) close() {
