@@ -15,9 +15,12 @@ const (
 // first repeat comes after the second in which Linux ignores another one.
 var repeats = [...]time.Duration{1100 * time.Millisecond, 5 * time.Second}
 
-// announceGap is the least time between announcements that another box's
-// advertisements provoke.
-const announceGap = time.Second
+// The least time between advertisements, and between announcements, that another
+// box provokes: whoever floods us must not make us flood.
+const (
+	answerGap   = 10 * time.Millisecond
+	announceGap = time.Second
+)
 
 // maxExcused bounds how often in a row a late tick is forgiven.
 const maxExcused = 3
@@ -71,11 +74,16 @@ func (r *Router) heardInActive(now time.Time, a Heard) []Action {
 	// The sender has not heard us, or came back after a split: assert ourselves at
 	// once, towards the other box and towards switches and hosts that learned its
 	// address.
-	if now.Sub(r.announced) < announceGap {
-		return []Action{Send}
+	var do []Action
+	if now.Sub(r.sent) >= answerGap {
+		r.sent = now
+		do = append(do, Send)
 	}
-	r.announced = now
-	return []Action{Send, Announce}
+	if now.Sub(r.announced) >= announceGap {
+		r.announced = now
+		do = append(do, Announce)
+	}
+	return do
 }
 
 // downTimer is the Active_Down_Timer of §6.4.2. When the tick comes more than an
@@ -94,7 +102,7 @@ func (r *Router) downTimer(now time.Time) []Action {
 func (r *Router) activate(now time.Time, reason string) []Action {
 	r.excused = 0
 	r.wait(now, r.cfg.Interval)
-	r.announced, r.again = now, nil
+	r.sent, r.announced, r.again = now, now, nil
 	for _, d := range repeats {
 		r.again = append(r.again, now.Add(d))
 	}

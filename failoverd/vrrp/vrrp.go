@@ -98,6 +98,7 @@ type Router struct {
 	because  string        // what the down timer will mean when it fires
 	excused  int           // late ticks forgiven in a row
 
+	sent      time.Time   // last advertisement
 	announced time.Time   // last gratuitous ARP
 	again     []time.Time // repeats that are due
 }
@@ -178,11 +179,15 @@ func (r *Router) tick(now time.Time) []Action {
 	var do []Action
 	if !now.Before(r.deadline) {
 		r.wait(now, r.cfg.Interval)
+		r.sent = now
 		do = append(do, Send)
 	}
-	if len(r.again) > 0 && !now.Before(r.again[0]) {
-		r.again = r.again[1:]
-		r.announced = now
+	due := 0
+	for due < len(r.again) && !now.Before(r.again[due]) {
+		due++
+	}
+	if due > 0 {
+		r.again, r.announced = r.again[due:], now
 		do = append(do, Announce)
 	}
 	return do
