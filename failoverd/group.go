@@ -37,6 +37,9 @@ type group struct {
 
 	line *line         // nil while the port is unfit
 	form []advert.Form // to send; both until another box was heard
+
+	shown            vrrp.Status
+	shownAt, unshown time.Time // unshown: when to look again; zero: all is shown
 }
 
 func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, index int) *group {
@@ -73,8 +76,8 @@ func (g *group) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		g.faults.expire(time.Now())
-		g.rep.show(g.index, g.router.Status())
-		timer.Reset(wait(g.router.Deadline()))
+		g.show()
+		timer.Reset(wait(g.router.Deadline(), g.unshown))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -93,12 +96,29 @@ func (g *group) run(ctx context.Context) error {
 	}
 }
 
-// wait is the time until a deadline; without one, long enough.
-func wait(deadline time.Time) time.Duration {
-	if deadline.IsZero() {
-		return time.Hour
+// showGap is the least time between two looks at whether failoverd.json changed,
+// unless the role did: advertisements may come much faster.
+const showGap = 100 * time.Millisecond
+
+func (g *group) show() {
+	now, s := time.Now(), g.router.Status()
+	if s.State == g.shown.State && s.Reason == g.shown.Reason && now.Sub(g.shownAt) < showGap {
+		g.unshown = g.shownAt.Add(showGap)
+		return
 	}
-	return max(0, time.Until(deadline))
+	g.rep.show(g.index, s)
+	g.shown, g.shownAt, g.unshown = s, now, time.Time{}
+}
+
+// wait is the time until the first of the deadlines that are set.
+func wait(deadlines ...time.Time) time.Duration {
+	d := time.Hour
+	for _, t := range deadlines {
+		if !t.IsZero() {
+			d = min(d, max(0, time.Until(t)))
+		}
+	}
+	return d
 }
 
 // drain takes what was received before the timer fired and lay waiting: a box
