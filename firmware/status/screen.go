@@ -131,7 +131,7 @@ func (s *screen) network(b Box, now time.Time) {
 		s.line("LINES", "%s", because("netd", b.Net.Presence, head(b.Net.V)))
 		return
 	}
-	s.line("LINE", "%-2s%-9s%-16s%6s %5s %6s  %s", "", "STATE", "ADDRESS", "RTT", "LOSS", "SINCE", "WHY")
+	s.line("LINE", "%-2s%-10s%-15s%6s %5s %6s  %s", "", "STATE", "ADDRESS", "RTT", "LOSS", "SINCE", "WHY")
 	if len(b.Net.V.Uplinks) == 0 {
 		s.line("-", "no internet line in the site file")
 	}
@@ -170,7 +170,7 @@ func (s *screen) uplink(u wire.Uplink, active bool, past string, now time.Time) 
 	if address == "" {
 		address = "-"
 	}
-	row := fmt.Sprintf("%-2s%-9s%-16s%6s %5s %6s", mark, u.State, address, rtt, loss, age(u.Since, now))
+	row := fmt.Sprintf("%-2s%-10s%-15s%6s %5s %6s", mark, u.State, address, rtt, loss, age(u.Since, now))
 	if label+1+len(row)+2+len(why) <= s.width {
 		row, why = row+"  "+why, ""
 	}
