@@ -90,6 +90,8 @@ func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet
 	case pk.FixedHeader.Qos != 1:
 		h.raise(name, fmt.Sprintf("published with QoS %d; only QoS 1 tells a device that its recording is safe", pk.FixedHeader.Qos))
 		return pk, h.close(cl, packets.ErrQosNotSupported)
+	case !mochi.IsValidFilter(pk.TopicName, true): // passed over by the broker; the device would wait for ever
+		return pk, h.close(cl, packets.ErrTopicNameInvalid)
 	case cl.Properties.ProtocolVersion < 5 && allowed(name, pk.TopicName) == nil:
 		// MQTT 3.1.1 has no way to refuse but to close (§3.3.5).
 		h.raise(name, "published under a topic that is not its own")
