@@ -322,7 +322,8 @@ func TestSlowSender(t *testing.T) {
 		s := dial().open()
 		s.command(3, storeRQ(1))
 		began := time.Now()
-		go func() {
+		var sender sync.WaitGroup
+		sender.Go(func() {
 			drip := pdu.Append(nil, &pdu.Data{PDVs: []pdu.PDV{{Context: 3, Value: make([]byte, 10000)}}})
 			for i := range drip {
 				time.Sleep(time.Second)
@@ -330,7 +331,7 @@ func TestSlowSender(t *testing.T) {
 					return
 				}
 			}
-		}()
+		})
 		s.aborted(pdu.AbortNotSpecified)
 		if took := time.Since(began); took != 2*time.Minute {
 			t.Errorf("held for %v, want 2m", took)
@@ -339,6 +340,7 @@ func TestSlowSender(t *testing.T) {
 			t.Error("kept something")
 		}
 		s.conn.Close()
+		sender.Wait()
 	})
 }
 

@@ -64,7 +64,13 @@ type Refusal struct {
 	Err    error  // the cause, when it is another part's
 }
 
-func (r *Refusal) Error() string { return fmt.Sprintf("refused, %v: %s", r.Reason, r.What) }
+// Error says it for the log, and what went wrong here if it was not the sender.
+func (r *Refusal) Error() string {
+	if r.Err != nil && !r.Permanent() {
+		return fmt.Sprintf("refused, %v: %s: %v", r.Reason, r.What, r.Err)
+	}
+	return fmt.Sprintf("refused, %v: %s", r.Reason, r.What)
+}
 
 // Unwrap gives the cause.
 func (r *Refusal) Unwrap() error { return r.Err }
