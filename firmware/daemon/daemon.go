@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -50,8 +51,8 @@ const (
 // Main runs one daemon and returns its exit status. parse reads the daemon's
 // section of the site file; run does the work until its context ends and returns
 // nil then. With an unusable site file the daemon stays up, publishes the fault
-// and waits for a better one. When a usable new file differs from the one in
-// force, run's context ends and Main returns 0, for the supervisor to start the
+// and waits for a better one. When a usable new file gives another configuration
+// than the one in force, run's context ends and Main returns 0, for the supervisor to start the
 // daemon afresh: applying a configuration is always the same path as starting.
 func Main[C any](name string, parse func(*site.File) (C, error), run func(context.Context, *Env, C) error) int {
 	env, check, code := flags(name, os.Args[1:], os.Stderr)
@@ -167,8 +168,7 @@ func serve[C any](ctx context.Context, env *Env, parse func(*site.File) (C, erro
 type siteWatch[C any] struct {
 	env     *Env
 	parse   func(*site.File) (C, error)
-	cfg     C
-	data    string        // text of the file in force
+	cfg     C             // in force
 	usable  chan struct{} // closed when cfg is set
 	changed chan struct{} // closed when another usable file is there
 }
@@ -190,7 +190,7 @@ func (w *siteWatch[C]) reload() {
 	if err != nil {
 		w.env.Faults.Raise(wire.Fault{
 			ID: siteFault, Severity: wire.Alarm, Where: w.env.Name, What: err.Error(),
-			Do: "mend the site file (gatectl check shows all complaints); until then " + w.inForce(),
+			Do: "mend the site file (gatectl site check shows all complaints); until then " + w.inForce(),
 		})
 		w.publishFaults()
 		return
@@ -201,12 +201,13 @@ func (w *siteWatch[C]) reload() {
 	select {
 	case <-w.usable:
 	default:
-		w.cfg, w.data = cfg, f.Text()
+		w.cfg = cfg
 		close(w.usable)
 		return
 	}
-	if f.Text() != w.data {
-		w.data = f.Text()
+	// Another program's section, or a comment, is no reason to stop: the clinic
+	// would lose its gateway's address for a new upload destination.
+	if !reflect.DeepEqual(cfg, w.cfg) {
 		select {
 		case <-w.changed:
 		default:

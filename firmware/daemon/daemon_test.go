@@ -68,6 +68,13 @@ func TestSiteFileLife(t *testing.T) {
 		t.Fatalf("a wrong file ended the daemon: %v", err)
 	default:
 	}
+	putSite(t, env, "[site]\nname = \"one\"\ncode = \"other\"\n[sync]\nx = 1\n")
+	waitFor(t, "the end of the fault", func() bool { return len(env.Faults.List()) == 0 })
+	select {
+	case err := <-ended:
+		t.Fatalf("a file that says the same to this daemon ended it: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
 	putSite(t, env, "[site]\nname = \"two\"\ncode = \"c\"\n")
 	if err := <-ended; err != nil {
 		t.Fatalf("restart for a new file: %v", err)
