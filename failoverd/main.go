@@ -53,7 +53,10 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	mux.Handle("GET /metrics", &metrics)
 	tasks = append(tasks,
 		daemon.Task{Name: "watch ports", Run: func(ctx context.Context) error { return port.Watch(ctx, look) }},
-		daemon.Task{Name: "look at ports", Run: daemon.Every(lookAgain, func(time.Time) { look() })},
+		daemon.Task{Name: "look at ports", Run: daemon.Every(lookAgain, func(time.Time) {
+			look()
+			rep.publish() // a fault of the site file is raised beside the groups
+		})},
 		env.Control(mux),
 	)
 	env.Ready()

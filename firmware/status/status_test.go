@@ -103,7 +103,7 @@ func firstBoot() Box {
 	unset := func(program string) wire.Header {
 		return header(program, wire.Fault{
 			ID: "site.unusable", Severity: wire.Alarm, Where: program, What: "site.toml: open /data/site/site.toml: no such file or directory",
-			Do: "mend the site file (gatectl check shows all complaints); until then " + program + " waits", Since: before(20 * time.Second),
+			Do: "mend the site file (gatectl site check shows all complaints); until then " + program + " waits", Since: before(20 * time.Second),
 		})
 	}
 	b := healthy()
