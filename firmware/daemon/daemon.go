@@ -52,8 +52,8 @@ const (
 // section of the site file; run does the work until its context ends and returns
 // nil then. With an unusable site file the daemon stays up, publishes the fault
 // and waits for a better one. When a usable new file gives another configuration
-// than the one in force, run's context ends and Main returns 0, for the supervisor to start the
-// daemon afresh: applying a configuration is always the same path as starting.
+// than the one in force, run's context ends and Main returns 0, for the supervisor
+// to start the daemon afresh: applying one is always the same path as starting.
 func Main[C any](name string, parse func(*site.File) (C, error), run func(context.Context, *Env, C) error) int {
 	env, check, code := flags(name, os.Args[1:], os.Stderr)
 	if env == nil {
