@@ -169,6 +169,17 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// Devices are old, and some say in the handshake what they want to speak.
+func TestHandshakes(t *testing.T) {
+	lab.Require(t, lab.Program("mosquitto_pub"))
+	n := start(t, func(o *Options) { o.TLS.NextProtos = []string{"h2"} })
+	for _, more := range [][]string{{"--tls-version", "tlsv1.2"}, {"--tls-version", "tlsv1.3"}, {"--tls-alpn", "mqtt"}} {
+		if out, err := n.pub(t, "ecg-1", append(more, publish("5", "clinic/ecg-1/ecg", scp)...)...); err != nil || !strings.Contains(out, "RC:0") {
+			t.Errorf("%v: %v\n%s", more, err, out)
+		}
+	}
+}
+
 // PUBACK comes after the queue has the item, not before.
 func TestAckWaitsForTheQueue(t *testing.T) {
 	lab.Require(t, lab.Program("mosquitto_pub"))

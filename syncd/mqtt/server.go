@@ -71,7 +71,8 @@ func New(o Options) (*Server, error) {
 	}
 	o.TLS = o.TLS.Clone()
 	o.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-	o.TLS.MinVersion = max(o.TLS.MinVersion, tls.VersionTLS12)
+	o.TLS.MinVersion = tls.VersionTLS12 // what devices of ten years' service life speak
+	o.TLS.NextProtos = nil              // a device that names "mqtt" must not be turned away for it
 	if o.Clients == 0 {
 		o.Clients = 32
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"unicode"
 
 	"clinicgate/syncd/format"
 )
@@ -49,7 +50,7 @@ func device(conn net.Conn) (string, error) {
 		return "", errors.New("no client certificate")
 	}
 	name := certs[0].Subject.CommonName
-	if name == "" || len(name) > 64 || strings.ContainsAny(name, "/+#$\x00") {
+	if name == "" || len(name) > 64 || strings.ContainsAny(name, "/+#$") || strings.ContainsFunc(name, unicode.IsControl) {
 		return "", fmt.Errorf("certificate name %.70q, want 1 to 64 characters that fit into a topic", name)
 	}
 	return name, nil

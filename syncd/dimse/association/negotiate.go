@@ -3,6 +3,8 @@ package association
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"clinicgate/syncd/dimse/pdu"
 )
@@ -70,7 +72,7 @@ func reject(p Policy, rq *pdu.AssociateRQ) *pdu.AssociateRJ {
 		return &pdu.AssociateRJ{Result: pdu.RejectedPermanent, Source: pdu.SourceUser, Reason: pdu.UserNoApplication}
 	case rq.Called != p.Title:
 		return &pdu.AssociateRJ{Result: pdu.RejectedPermanent, Source: pdu.SourceUser, Reason: pdu.UserCalledUnknown}
-	case rq.Calling == "", len(p.Callers) > 0 && !slices.Contains(p.Callers, rq.Calling):
+	case rq.Calling == "", strings.ContainsFunc(rq.Calling, unicode.IsControl), len(p.Callers) > 0 && !slices.Contains(p.Callers, rq.Calling):
 		return &pdu.AssociateRJ{Result: pdu.RejectedPermanent, Source: pdu.SourceUser, Reason: pdu.UserCallingUnknown}
 	case p.Full:
 		return &pdu.AssociateRJ{Result: pdu.RejectedTransient, Source: pdu.SourcePresentation, Reason: pdu.PresentationLimit}
