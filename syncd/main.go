@@ -26,14 +26,15 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	defer s.close()
-	return daemon.Run(ctx,
+	return daemon.Run(ctx, append(s.uploads(),
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
 		daemon.Task{Name: "cardauth", Run: daemon.Every(aliveEvery, s.checkCard)},
-		daemon.Task{Name: "records", Run: s.serveRecords},
+		s.records(),
+		daemon.Task{Name: "ready", Run: s.ready},
 		daemon.Task{Name: "report", Run: daemon.Every(time.Second, s.report)},
 		env.Control(s.control()),
-	)
+	)...)
 }
 
 // openAgain is the wait between attempts to open the stores.

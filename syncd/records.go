@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -25,67 +24,24 @@ const name = "gateway.internal"
 // maxConns bounds the workstations' connections to the FHIR endpoint.
 const maxConns = 512
 
-// serveRecords keeps the FHIR endpoint up.
-func (s *state) serveRecords(ctx context.Context) error {
-	_, port, err := net.SplitHostPort(s.cfg.Listen)
-	if err != nil {
-		return err // config has checked it
-	}
+// records is the task of the FHIR endpoint.
+func (s *state) records() daemon.Task {
+	_, port, _ := net.SplitHostPort(s.cfg.Listen) // config has checked it
 	self := "https://" + net.JoinHostPort(name, port) + serve.Base
 	h := &serve.Handler{
-		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.stored},
+		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
 		Trail:   s.trail, Roster: s.roster.Load, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self,
-		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log, Traced: s.stored,
+		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log, Traced: s.room("trail of accesses"),
 	}
-	return s.keepUp(ctx, "records "+s.cfg.Listen, func(ctx context.Context, up func()) error {
+	return s.endpoint("records", s.cfg.Listen, func() (serving, error) {
 		conf, err := serve.TLS(s.env.Secrets, s.anchor(s.cfg.Devices))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		l, err := net.Listen("tcp", s.cfg.Listen)
-		if err != nil {
-			return err
-		}
-		up()
-		return daemon.ServeHTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h)
+		return func(ctx context.Context, l net.Listener) error {
+			return daemon.ServeHTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h)
+		}, nil
 	})
-}
-
-// anchor is the path of a CA file of the site.
-func (s *state) anchor(file string) string {
-	return filepath.Join(filepath.Dir(s.env.Site), "anchors", file)
-}
-
-// startAgain is the wait before an endpoint that failed is started again.
-const startAgain = 3 * time.Second
-
-// keepUp runs an endpoint until ctx ends. It calls up when it listens; while it
-// does not, a fault stands and it is tried again.
-func (s *state) keepUp(ctx context.Context, where string, run func(ctx context.Context, up func()) error) error {
-	for {
-		err := run(ctx, func() {
-			s.env.Faults.Clear(faultTLS, where)
-			s.env.Faults.Clear(faultEndpoint, where)
-			s.env.Log.Info("listening", "endpoint", where)
-		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		fault := wire.Fault{
-			ID: faultEndpoint, Severity: wire.Alarm, Where: where, What: err.Error(),
-			Do: "mend what it says; the endpoint is tried again every few seconds",
-		}
-		if errors.Is(err, serve.ErrNoKey) {
-			fault.ID = faultTLS
-			fault.Do = "put tls.crt and tls.key into " + s.env.Secrets + "; the endpoint starts by itself then"
-		}
-		s.env.Faults.Raise(fault)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(startAgain):
-		}
-	}
 }
 
 // asked hears how each question to the EHR ended.
@@ -110,19 +66,17 @@ func (s *state) asked(err error) {
 	}
 }
 
-// stored hears how each write to the cache or the trail ended.
-func (s *state) stored(err error) {
-	switch {
-	case err == nil:
-		s.env.Faults.Clear(faultDisk, s.env.State)
-	case errors.Is(err, segment.ErrFull):
-		s.diskFull("there is no room for records read or for the trail of accesses")
+// room returns what hears how each write to one of the stores ended.
+func (s *state) room(of string) func(error) {
+	return func(err error) {
+		switch {
+		case err == nil:
+			s.env.Faults.Clear(faultDisk, of)
+		case errors.Is(err, segment.ErrFull):
+			s.env.Faults.Raise(wire.Fault{
+				ID: faultDisk, Severity: wire.Alarm, Where: of, What: "there is no room left in " + s.env.State + " for the " + of,
+				Do: "see in the status what waits for delivery and why; call support for more room",
+			})
+		}
 	}
-}
-
-func (s *state) diskFull(what string) {
-	s.env.Faults.Raise(wire.Fault{
-		ID: faultDisk, Severity: wire.Alarm, Where: s.env.State, What: what,
-		Do: "see in the status what waits for delivery and why; call support for more room",
-	})
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clinicgate/firmware/wire"
+	"clinicgate/syncd/queue"
 )
 
 // alarmStays is how long an EHR's wrong record is shown after the last one.
@@ -38,7 +39,7 @@ func (s *state) report(now time.Time) {
 	}
 	n, bytes := s.cache.Stats()
 	v := &wire.Sync{
-		Lanes: []wire.Lane{}, Destinations: []wire.Destination{},
+		Lanes: s.queue.Lanes(), Held: len(s.queue.List(queue.Held)), Destinations: []wire.Destination{},
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
 		Disk:  disk(s.env.State), Keys: s.vault.State(),
 	}

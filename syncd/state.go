@@ -13,6 +13,7 @@ import (
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/grant"
+	"clinicgate/syncd/queue"
 	"clinicgate/syncd/trail"
 	"clinicgate/syncd/upstream"
 	"clinicgate/syncd/vault"
@@ -25,11 +26,14 @@ type state struct {
 	vault *vault.Vault
 	cache *cache.Cache
 	trail *trail.Trail
+	queue *queue.Queue
 	ehr   *upstream.Client
 
 	card   atomic.Pointer[wire.Card] // as cardauth last said
 	roster atomic.Pointer[grant.Roster]
 	shown  atomic.Pointer[wire.Sync] // what was published last
+
+	starting sync.WaitGroup // endpoints that have not been tried yet
 
 	mu     sync.Mutex
 	strict time.Time // when the EHR last gave a record that was not asked for
@@ -39,6 +43,7 @@ type state struct {
 const (
 	faultStore    = "sync.store"
 	faultTrail    = "sync.trail-broken"
+	faultQueue    = "sync.queue-damaged"
 	faultDisk     = "sync.disk-full"
 	faultKeys     = "sync.keys-new"
 	faultTLS      = "sync.tls-missing"
@@ -66,7 +71,7 @@ func open(env *daemon.Env, cfg config.Config) (*state, error) {
 	return s, nil
 }
 
-// openStores opens the vault, the cache and the trail, as far as it gets.
+// openStores opens the vault and what lies behind it, as far as it gets.
 func (s *state) openStores() (err error) {
 	if s.vault, err = vault.Open(s.env.Secrets); err != nil {
 		return err
@@ -85,11 +90,17 @@ func (s *state) openStores() (err error) {
 		})
 		err = nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.openQueue()
 }
 
 func (s *state) close() {
 	var errs []error
+	if s.queue != nil {
+		errs = append(errs, s.queue.Close())
+	}
 	if s.trail != nil {
 		errs = append(errs, s.trail.Close())
 	}

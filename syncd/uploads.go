@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"path/filepath"
+	"time"
+
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+	"clinicgate/syncd/dimse"
+	"clinicgate/syncd/ingest"
+	"clinicgate/syncd/mqtt"
+	"clinicgate/syncd/queue"
+	"clinicgate/syncd/serve"
+)
+
+// openQueue opens what waits for delivery. Damage is said and nothing is given up
+// then, but uploads go on.
+func (s *state) openQueue() (err error) {
+	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads")})
+	if err != nil {
+		return err
+	}
+	if damage := s.queue.Damage(); damage != nil {
+		s.env.Faults.Raise(wire.Fault{
+			ID: faultQueue, Severity: wire.Alarm, Where: "queue", What: damage.Error(),
+			Do: "call support before anything else: an upload may be lost on this disk",
+		})
+	}
+	return nil
+}
+
+// noticing is the queue with an ear on what did not fit.
+type noticing struct {
+	*queue.Queue
+	ended func(error)
+}
+
+// Accept is the queue's.
+func (n noticing) Accept(ctx context.Context, it queue.Item, body io.Reader) (queue.Receipt, error) {
+	r, err := n.Queue.Accept(ctx, it, body)
+	n.ended(err)
+	return r, err
+}
+
+// uploads are the tasks of the ways in and of the queue.
+func (s *state) uploads() []daemon.Task {
+	door := ingest.New(noticing{s.queue, s.room("queue")}, s.env.Faults)
+	tasks := []daemon.Task{{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)}}
+	if c := s.cfg.DICOM; c != nil {
+		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: door, Log: s.env.Log})
+		tasks = append(tasks, s.endpoint("dicom", c.Listen, func() (serving, error) { return node.Serve, nil }))
+	}
+	if c := s.cfg.MQTT; c != nil {
+		tasks = append(tasks, s.endpoint("mqtt", c.Listen, func() (serving, error) {
+			conf, err := serve.TLS(s.env.Secrets, s.anchor(s.cfg.Devices))
+			if err != nil {
+				return nil, err
+			}
+			// Devices are older than workstations, and name no protocol.
+			conf.MinVersion, conf.NextProtos = tls.VersionTLS12, nil
+			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, Log: s.env.Log})
+			if err != nil {
+				return nil, err
+			}
+			return broker.Serve, nil
+		}))
+	}
+	return tasks
+}
+
+// maintain gives room back that the queue does not need any more.
+func (s *state) maintain(now time.Time) {
+	if err := s.queue.Maintain(now); err != nil {
+		s.env.Log.Error("maintain queue", "err", err)
+	}
+}
