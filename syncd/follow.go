@@ -59,7 +59,9 @@ func (s *state) followNet(ctx context.Context) error {
 		if n != nil && !alive(n.PID) {
 			n = nil // what a dead netd said may be long wrong: try and see
 		}
-		s.ehr.Follow(n)
+		if s.ehr.Follow(n) {
+			s.deliver.Nudge()
+		}
 	}, func(err error) {
 		s.env.Log.Error("netd's word can't be read", "err", err)
 	})

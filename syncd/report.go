@@ -37,9 +37,10 @@ func (s *state) report(now time.Time) {
 	if old {
 		s.env.Faults.Clear(faultForeign, where)
 	}
+	s.deliver.Report(s.env.Faults)
 	n, bytes := s.cache.Stats()
 	v := &wire.Sync{
-		Lanes: s.queue.Lanes(), Held: len(s.queue.List(queue.Held)), Destinations: []wire.Destination{},
+		Lanes: s.queue.Lanes(), Held: len(s.queue.List(queue.Held)), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
 		Disk:  disk(s.env.State), Keys: s.vault.State(),
 	}

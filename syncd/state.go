@@ -12,6 +12,7 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/config"
+	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/trail"
@@ -21,13 +22,14 @@ import (
 
 // state is everything open while the daemon runs.
 type state struct {
-	env   *daemon.Env
-	cfg   config.Config
-	vault *vault.Vault
-	cache *cache.Cache
-	trail *trail.Trail
-	queue *queue.Queue
-	ehr   *upstream.Client
+	env     *daemon.Env
+	cfg     config.Config
+	vault   *vault.Vault
+	cache   *cache.Cache
+	trail   *trail.Trail
+	queue   *queue.Queue
+	deliver *deliver.Engine
+	ehr     *upstream.Client
 
 	card   atomic.Pointer[wire.Card] // as cardauth last said
 	roster atomic.Pointer[grant.Roster]

@@ -9,6 +9,7 @@ import (
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
+	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/dimse"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt"
@@ -23,6 +24,7 @@ func (s *state) openQueue() (err error) {
 	if err != nil {
 		return err
 	}
+	s.deliver = deliver.New(s.queue, s.destinations(), deliver.Policy{}, s.env.Log)
 	if damage := s.queue.Damage(); damage != nil {
 		s.env.Faults.Raise(wire.Fault{
 			ID: faultQueue, Severity: wire.Alarm, Where: "queue", What: damage.Error(),
@@ -45,10 +47,13 @@ func (n noticing) Accept(ctx context.Context, it queue.Item, body io.Reader) (qu
 	return r, err
 }
 
-// uploads are the tasks of the ways in and of the queue.
+// uploads are the tasks of the ways in, of the queue and of the ways out.
 func (s *state) uploads() []daemon.Task {
 	door := ingest.New(noticing{s.queue, s.room("queue")}, s.env.Faults)
 	tasks := []daemon.Task{{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)}}
+	if len(s.cfg.Destinations) > 0 {
+		tasks = append(tasks, daemon.Task{Name: "delivery", Run: s.deliver.Run})
+	}
 	if c := s.cfg.DICOM; c != nil {
 		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: door, Log: s.env.Log})
 		tasks = append(tasks, s.endpoint("dicom", c.Listen, func() (serving, error) { return node.Serve, nil }))

@@ -76,8 +76,9 @@ func New(base *url.URL, timeout time.Duration) *Client {
 }
 
 // Follow takes what netd last published, or nil. When the way out changed, the
-// questions in flight go out anew or end, and the rest after a failure is over.
-func (c *Client) Follow(n *wire.Net) {
+// questions in flight go out anew or end, and the rest after a failure is over;
+// it reports whether it changed for the better.
+func (c *Client) Follow(n *wire.Net) (better bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before, _ := Path(c.path, c.base.Hostname())
@@ -85,13 +86,14 @@ func (c *Client) Follow(n *wire.Net) {
 	other := c.path != nil && n != nil && c.path.Active != n.Active
 	c.path = n
 	if before == after && !other {
-		return
+		return false
 	}
 	if ok {
 		c.failed = time.Time{}
 	}
 	close(c.moved)
 	c.moved = make(chan struct{})
+	return ok
 }
 
 // way returns what is closed when the way out changes, and why there is none now.

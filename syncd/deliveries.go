@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"clinicgate/syncd/config"
+	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/stow"
+	"clinicgate/syncd/queue"
+)
+
+// destinations makes the senders of the site file's destinations.
+func (s *state) destinations() []deliver.Destination {
+	var all []deliver.Destination
+	for _, d := range s.cfg.Destinations {
+		all = append(all, deliver.Destination{
+			Name: d.Name, Kind: d.Kind, Accepts: d.Accepts,
+			Sender: &lateSender{build: func() (deliver.Sender, error) { return s.sender(d) }},
+		})
+	}
+	return all
+}
+
+// sender builds the sender of one destination.
+func (s *state) sender(d config.Destination) (deliver.Sender, error) {
+	user, password, err := s.password(d.Auth)
+	if err != nil {
+		return nil, err
+	}
+	client := deliver.NewClient(d.URL, user, password)
+	switch d.Kind {
+	case config.KindSTOW:
+		return &stow.Sender{Client: client}, nil
+	}
+	return nil, fmt.Errorf("destinations of kind %q are not served by this release", d.Kind)
+}
+
+// password reads user:password from a file in the secrets folder.
+func (s *state) password(file string) (user, password string, err error) {
+	if file == "" {
+		return "", "", nil
+	}
+	data, err := os.ReadFile(filepath.Join(s.env.Secrets, file))
+	if err != nil {
+		return "", "", fmt.Errorf("password of the destination: %w", err)
+	}
+	user, password, ok := strings.Cut(strings.TrimSpace(string(data)), ":")
+	if !ok || user == "" {
+		return "", "", fmt.Errorf("password of the destination: %s: want user:password", file)
+	}
+	return user, password, nil
+}
+
+// A lateSender is built at its first use and again until that succeeds: a missing
+// password file is one destination's fault and ends when the file is there.
+type lateSender struct {
+	build func() (deliver.Sender, error)
+
+	mu    sync.Mutex
+	built deliver.Sender
+}
+
+// Send is the built sender's.
+func (l *lateSender) Send(ctx context.Context, it queue.Item, tried bool, body deliver.Body) (string, error) {
+	l.mu.Lock()
+	if l.built == nil {
+		built, err := l.build()
+		if err != nil {
+			l.mu.Unlock()
+			return "", &deliver.Failure{Kind: deliver.Refusing, Reason: err.Error()}
+		}
+		l.built = built
+	}
+	sender := l.built
+	l.mu.Unlock()
+	return sender.Send(ctx, it, tried, body)
+}
