@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -405,6 +406,16 @@ func TestTopics(t *testing.T) {
 	} {
 		if got := allowed("a", topic); len(got) != want {
 			t.Errorf("%q: %v, want %d formats", topic, got, want)
+		}
+	}
+}
+
+// docs/devices.md names every topic with what it takes.
+func TestDevicesDocument(t *testing.T) {
+	doc := string(must[[]byte](t)(os.ReadFile("../../docs/devices.md")))
+	for _, name := range []string{"ecg", "image", "document"} {
+		if row := fmt.Sprintf("\n| clinic/NAME/%s | %s |\n", name, strings.Join(takes(name), ", ")); !strings.Contains(doc, row) {
+			t.Errorf("the document lacks %q", row)
 		}
 	}
 }
