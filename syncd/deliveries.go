@@ -10,6 +10,7 @@ import (
 
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/document"
 	"clinicgate/syncd/deliver/stow"
 	"clinicgate/syncd/queue"
 )
@@ -36,6 +37,8 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	switch d.Kind {
 	case config.KindSTOW:
 		return &stow.Sender{Client: client}, nil
+	case config.KindFHIR:
+		return &document.Sender{Client: client}, nil
 	}
 	return nil, fmt.Errorf("destinations of kind %q are not served by this release", d.Kind)
 }
