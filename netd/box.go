@@ -162,7 +162,7 @@ func (b *box) refresh(now time.Time) {
 		b.dirty = true
 	}
 	for _, t := range b.tunnels {
-		t.look()
+		t.look(now)
 	}
 	b.news = true
 }

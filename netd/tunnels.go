@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"time"
 
+	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
 	"clinicgate/netd/plan"
 	"clinicgate/netd/report"
@@ -23,12 +24,14 @@ type tunnelHands struct {
 	reason string
 	since  time.Time
 	last   tunnel.Status
+	looked time.Time
 }
 
 // The times of a tunnel.
 const (
-	remake   = 5 * time.Second // between attempts to make it
-	patience = 2 * time.Second // for a usable uplink, before another is tried
+	remake    = 5 * time.Second        // between attempts to make it
+	patience  = 2 * time.Second        // for a usable uplink, before another is tried
+	lookOften = 100 * time.Millisecond // while it is down; else once a second
 )
 
 // make makes the session; its device appears and the next apply sets it up.
@@ -83,6 +86,9 @@ func (t *tunnelHands) follow(now time.Time) {
 	if t.tunnel == nil && !now.Before(t.retry) {
 		t.make(now)
 	}
+	if t.state == wire.TunnelDown && now.Sub(t.looked) >= lookOften {
+		t.look(now)
+	}
 	t.judge(now)
 	if t.tunnel == nil || t.b.active < 0 {
 		return
@@ -97,7 +103,8 @@ func (t *tunnelHands) follow(now time.Time) {
 }
 
 // look asks the session how it is.
-func (t *tunnelHands) look() {
+func (t *tunnelHands) look(now time.Time) {
+	t.looked = now
 	if t.tunnel != nil {
 		st, err := t.tunnel.Status()
 		if err != nil {

@@ -32,6 +32,7 @@ type Tunnel struct {
 
 	mu     sync.Mutex
 	active int // -1: none yet
+	called time.Time
 }
 
 // Open makes the TUN device, needing /dev/net/tun and CAP_NET_ADMIN, and the
@@ -60,28 +61,40 @@ func (t *Tunnel) Close() { t.dev.Close() }
 // Refresh tells that uplink i's port has this interface index now; 0: it is gone.
 func (t *Tunnel) Refresh(i, index int) error { return t.bind.paths[i].refresh(index) }
 
-// lifetime is how long a session key is good (WireGuard's REJECT_AFTER_TIME).
-const lifetime = 180 * time.Second
+const (
+	// lifetime is how long a session key is good (WireGuard's REJECT_AFTER_TIME).
+	lifetime = 180 * time.Second
+	// callGap keeps two calls apart. A hub drops one that follows within 20 ms as a
+	// flood, or within 17 ms as a replay, and the next would be five seconds later.
+	callGap = 250 * time.Millisecond
+)
 
 // Use sends by uplink i from now on. The hub learns of it at once by a keepalive;
 // without a live session it is called anew, not waiting for the retry of a call
-// that went by another uplink.
+// that went by another uplink. While such a call is on its way it does nothing:
+// state what you want until it is so.
 func (t *Tunnel) Use(i int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i == t.active {
 		return nil
 	}
-	t.active = i
-	t.bind.active.Store(int32(i))
 	st, err := t.status()
 	if err != nil {
 		return err
 	}
-	if peer := t.dev.LookupPeer(t.cfg.PeerKey); peer != nil && time.Since(st.Handshake) < lifetime {
+	peer := t.dev.LookupPeer(t.cfg.PeerKey)
+	live := peer != nil && time.Since(st.Handshake) < lifetime
+	if !live && time.Since(t.called) < callGap {
+		return nil
+	}
+	t.active = i
+	t.bind.active.Store(int32(i))
+	if live {
 		peer.SendKeepalive()
 		return nil
 	}
+	t.called = time.Now()
 	return t.call()
 }
 
