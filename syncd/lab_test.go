@@ -268,6 +268,22 @@ func (c *clinic) read(path string, status int) (body string, header http.Header)
 	return string(data), resp.Header
 }
 
+// control asks the control socket.
+func (c *clinic) control(path string) string {
+	c.t.Helper()
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", c.path("run/syncd.sock"))
+	}}
+	defer tr.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Get("http://syncd" + path)
+	c.must(err)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	c.must(err)
+	return string(data)
+}
+
 // An ehr holds a few resources and does what it is told.
 type ehr struct {
 	srv   *httptest.Server

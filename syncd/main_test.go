@@ -83,6 +83,14 @@ func TestDay(t *testing.T) {
 		return s.Cache.Resources == 2 && s.Cache.Bytes > 0 && !s.Cache.LastContact.IsZero() && s.Disk.Total > 0 && strings.HasPrefix(s.Keys, "software")
 	})
 
+	if m := c.control("/metrics"); !strings.Contains(m, `syncd_ehr_questions_total{end="answered"}`) || !strings.Contains(m, "\nsyncd_cache_answers 2\n") ||
+		!strings.Contains(m, "\nsyncd_sessions 1\n") || strings.Contains(m, "secret") {
+		t.Errorf("metrics:\n%s", m)
+	}
+	if s := c.control("/state"); !strings.Contains(s, `"resources":2`) {
+		t.Errorf("state: %s", s)
+	}
+
 	c.card()
 	c.wait("the card's end", func() bool {
 		r, err := http.NewRequest(http.MethodGet, "https://127.0.0.1:"+c.port+serve.Base+"/Patient/p1-secret", nil)

@@ -28,10 +28,12 @@ const maxConns = 512
 func (s *state) records() daemon.Task {
 	_, port, _ := net.SplitHostPort(s.cfg.Listen) // config has checked it
 	self := "https://" + net.JoinHostPort(name, port) + serve.Base
+	room := s.room("trail of accesses")
 	h := &serve.Handler{
 		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
 		Trail:   s.trail, Roster: s.roster.Load, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self,
-		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log, Traced: s.room("trail of accesses"),
+		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log,
+		Traced: func(err error) { s.countTraced(err); room(err) },
 	}
 	return s.endpoint("records", s.cfg.Listen, func() (serving, error) {
 		conf, err := serve.TLS(s.env.Secrets, s.anchor(s.cfg.Devices))
@@ -46,6 +48,7 @@ func (s *state) records() daemon.Task {
 
 // asked hears how each question to the EHR ended.
 func (s *state) asked(err error) {
+	s.countAsked(err)
 	where := s.cfg.EHR.Base.Host
 	switch {
 	case errors.Is(err, fhir.ErrForeign):

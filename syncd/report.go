@@ -47,6 +47,7 @@ func (s *state) report(now time.Time) {
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)
 	}
+	gauge(&s.metrics, v, s.roster.Load().Sessions())
 	s.shown.Store(v)
 }
 
@@ -68,5 +69,6 @@ func (s *state) control() *http.ServeMux {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.shown.Load()) // a caller that hung up
 	})
+	mux.Handle("GET /metrics", &s.metrics)
 	return mux
 }

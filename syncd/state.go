@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/metric"
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/config"
@@ -35,6 +36,7 @@ type state struct {
 	roster atomic.Pointer[grant.Roster]
 	shown  atomic.Pointer[wire.Sync] // what was published last
 
+	metrics  metric.Set
 	starting sync.WaitGroup // endpoints that have not been tried yet
 
 	mu     sync.Mutex
