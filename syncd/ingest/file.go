@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"clinicgate/firmware/wire"
 	"clinicgate/syncd/format"
 	"clinicgate/syncd/lane"
 	"clinicgate/syncd/queue"
@@ -66,6 +67,11 @@ func (d *Door) Hold(ctx context.Context, from Source, body []byte, why *Refusal)
 	if err != nil {
 		return receipt, &Refusal{Failed, "the upload could not be kept", err}
 	}
+	d.faults.Raise(wire.Fault{ // in place of the refusal's
+		ID: faultRefused, Severity: wire.Warning, Where: d.where(from.Origin),
+		What: fmt.Sprintf("upload held, %v: %s", why.Reason, why.What),
+		Do:   "look at held item " + receipt.ID.String() + " and check the device's software and settings; the item is kept and not delivered",
+	})
 	return receipt, nil
 }
 

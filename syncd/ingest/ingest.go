@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/queue"
@@ -35,10 +36,28 @@ type Faults interface {
 type Door struct {
 	queue  Accepter
 	faults Faults
+
+	mu    sync.Mutex
+	named map[string]bool // senders a fault may have named
 }
 
 // New returns the door to q.
-func New(q Accepter, f Faults) *Door { return &Door{q, f} }
+func New(q Accepter, f Faults) *Door { return &Door{queue: q, faults: f, named: map[string]bool{}} }
+
+// maxNamed bounds the senders that faults name: an AE title is whatever its sender
+// says, and a new one each time must not fill memory and the status page.
+const maxNamed = 64
+
+// where names a sender in faults.
+func (d *Door) where(origin string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.named[origin] && len(d.named) >= maxNamed {
+		return "other senders"
+	}
+	d.named[origin] = true
+	return origin
+}
 
 // Reason sorts refusals by what the sender can do about them.
 type Reason int
@@ -90,11 +109,11 @@ func (d *Door) accept(ctx context.Context, it queue.Item, body io.Reader) (queue
 	var conflict *queue.Conflict
 	switch {
 	case err == nil:
-		d.faults.Clear(faultRefused, it.Origin)
+		d.faults.Clear(faultRefused, d.where(it.Origin))
 		return receipt, nil
 	case errors.As(err, &conflict):
 		d.faults.Raise(wire.Fault{
-			ID: faultConflict, Severity: wire.Alarm, Where: it.Origin,
+			ID: faultConflict, Severity: wire.Alarm, Where: d.where(it.Origin),
 			What: fmt.Sprintf("sent %s under the identity of item %v, but with other content; refused", it.Kind, conflict.ID),
 			Do:   "compare the recording on the device with item " + conflict.ID.String() + "; the first one is kept and unchanged",
 		})
@@ -111,7 +130,7 @@ func (d *Door) accept(ctx context.Context, it queue.Item, body io.Reader) (queue
 // wrong, and will be wrong again.
 func (d *Door) refuse(origin string, r Reason, what string, err error) error {
 	d.faults.Raise(wire.Fault{
-		ID: faultRefused, Severity: wire.Warning, Where: origin, What: fmt.Sprintf("upload refused, %v: %s", r, what),
+		ID: faultRefused, Severity: wire.Warning, Where: d.where(origin), What: fmt.Sprintf("upload refused, %v: %s", r, what),
 		Do: "check the device's software and settings; nothing of the upload was kept",
 	})
 	return &Refusal{r, what, err}

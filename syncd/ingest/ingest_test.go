@@ -242,6 +242,22 @@ func TestFileRefusedAndHeld(t *testing.T) {
 	refusal(t, err, Failed)
 }
 
+// A new name with each bad upload doesn't make a new fault for ever.
+func TestFaultsAreBounded(t *testing.T) {
+	d, _, f := door()
+	places := map[string]bool{}
+	for i := range 3 * maxNamed {
+		_, err := d.File(t.Context(), Source{Origin: fmt.Sprintf("cart-%d", i), Via: "mqtt"}, []byte("garbage"))
+		refusal(t, err, Malformed)
+	}
+	for _, n := range f.List() {
+		places[n.Where] = true
+	}
+	if len(places) != maxNamed+1 {
+		t.Errorf("faults name %d places, want %d", len(places), maxNamed+1)
+	}
+}
+
 // Lane by class and size, the size being guessed before the data has come.
 func TestBulk(t *testing.T) {
 	in, data := announce(t, "../dataset/testdata/ct_small.dcm")
