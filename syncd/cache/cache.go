@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"clinicgate/firmware/durable"
+	"clinicgate/syncd/disk"
 	"clinicgate/syncd/fhir"
 	"clinicgate/syncd/segment"
 	"clinicgate/syncd/vault"
@@ -36,7 +37,7 @@ type Options struct {
 	Bytes  int64  // bound of the log on disk
 	Domain *vault.Domain
 	Log    *slog.Logger
-	FS     segment.FS // replaces the disk under the log, for tests
+	FS     disk.FS // replaces the disk under the log, for tests
 	// SegmentSize in bytes; zero: a sixteenth of Bytes, 4 to 64 MiB.
 	SegmentSize int64
 }

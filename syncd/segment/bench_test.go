@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"clinicgate/syncd/disk"
 )
 
 // BenchmarkAppend measures durable appends of 64 KiB by 1 and by 8 callers, and
@@ -68,7 +70,7 @@ func retireOld(l *Log) {
 
 // rawRate is how many writes with fdatasync a second the disk gives one caller.
 func rawRate(b *testing.B, dir string, size int64) float64 {
-	d, err := openDisk(filepath.Join(dir, "raw"), 0)
+	d, err := disk.Open(filepath.Join(dir, "raw"), 0)
 	if err != nil {
 		b.Fatal(err)
 	}

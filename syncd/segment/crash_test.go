@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"clinicgate/syncd/disk"
+	"clinicgate/syncd/disk/crashdisk"
 )
 
 // A witness knows what was promised and checks a log against it.
@@ -87,9 +90,9 @@ func (w *witness) check(l *Log) error {
 // work appends some records at once, as concurrent callers do, and retires now
 // and then. It stops when the power is gone, and soon after a fault, as a process
 // may that has met one.
-func (w *witness) work(l *Log, disk *crashFS, dice *rand.Rand, steps int) error {
+func (w *witness) work(l *Log, dsk *crashdisk.Disk, dice *rand.Rand, steps int) error {
 	for range steps {
-		if disk.at > 0 && disk.step >= disk.at && dice.IntN(3) == 0 {
+		if dsk.At > 0 && dsk.Steps() >= dsk.At && dice.IntN(3) == 0 {
 			return nil
 		}
 		var group []*waiter
@@ -120,9 +123,9 @@ func (w *witness) heed(group []*waiter, first uint64) error {
 				w.never[old] = true
 			}
 			clear(w.refused)
-		case errors.Is(g.err, errPower):
+		case errors.Is(g.err, crashdisk.ErrPower):
 			return g.err
-		case errors.Is(g.err, errIO), errors.Is(g.err, ErrFull):
+		case errors.Is(g.err, crashdisk.ErrIO), errors.Is(g.err, ErrFull):
 			w.refused[n] = true
 		default:
 			return fmt.Errorf("append: %w", g.err)
@@ -148,25 +151,25 @@ func (w *witness) retire(l *Log) error {
 			}
 		}
 	}
-	if errors.Is(err, errPower) {
+	if errors.Is(err, crashdisk.ErrPower) {
 		return err
 	}
 	return nil
 }
 
-func smallLog(fs FS) (*Log, error) {
+func smallLog(fs disk.FS) (*Log, error) {
 	return Open("", Options{SegmentSize: minSize, FS: fs, background: func(f func()) { f() }})
 }
 
 // runCrash plays four lives: work with one fault at step at of the first, each
 // ended by a power cut or by the death of the process alone, each begun with a
 // check. It returns how many steps the first took.
-func runCrash(at int, f fault, seed uint64) (steps int, err error) {
+func runCrash(at int, f crashdisk.Fault, seed uint64) (steps int, err error) {
 	dice := rand.New(rand.NewPCG(seed, uint64(at)))
-	w, disk := newWitness(), newCrashFS()
-	disk.at, disk.fault = at, f
+	w, dsk := newWitness(), crashdisk.New()
+	dsk.At, dsk.Fault = at, f
 	for life := range 4 {
-		l, err := smallLog(disk)
+		l, err := smallLog(dsk)
 		if err == nil {
 			if err := w.check(l); err != nil {
 				return 0, fmt.Errorf("life %d: %w", life, err)
@@ -175,38 +178,38 @@ func runCrash(at int, f fault, seed uint64) (steps int, err error) {
 			if life > 0 {
 				steps = max(0, dice.IntN(15)-3) // sometimes none: what was found must last
 			}
-			if err := w.work(l, disk, dice, steps); err != nil && !errors.Is(err, errPower) {
+			if err := w.work(l, dsk, dice, steps); err != nil && !errors.Is(err, crashdisk.ErrPower) {
 				return 0, fmt.Errorf("life %d: %w", life, err)
 			}
-		} else if !errors.Is(err, errPower) && !errors.Is(err, errIO) {
+		} else if !errors.Is(err, crashdisk.ErrPower) && !errors.Is(err, crashdisk.ErrIO) {
 			return 0, fmt.Errorf("life %d: %w", life, err)
 		}
 		if life == 0 {
-			steps = disk.step
+			steps = dsk.Steps()
 		}
 		if dice.IntN(3) == 0 {
-			disk = disk.restart()
+			dsk = dsk.Restart()
 		} else {
-			disk = disk.reboot(dice)
+			dsk = dsk.Reboot(dice)
 		}
 	}
-	l, err := smallLog(disk)
+	l, err := smallLog(dsk)
 	if err != nil {
 		return 0, fmt.Errorf("reopen: %w", err)
 	}
 	return steps, w.check(l)
 }
 
-// At every step of a log's life, every kind of fault, then lives after it.
+// At every step of a log's life, every kind of crashdisk.Fault, then lives after it.
 func TestEveryStepFails(t *testing.T) {
 	seeds := uint64(10)
 	if testing.Short() {
 		seeds = 1
 	}
 	runs := 0
-	for f := fail; f < numFaults; f++ {
+	for _, f := range crashdisk.Faults() {
 		for seed := range seeds {
-			steps, err := runCrash(0, noFault, seed)
+			steps, err := runCrash(0, crashdisk.None, seed)
 			for at := 1; at <= steps && err == nil; at++ {
 				if _, err = runCrash(at, f, seed); err != nil {
 					t.Fatalf("%v at step %d, seed %d: %v", f, at, seed, err)

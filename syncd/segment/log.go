@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"clinicgate/syncd/disk"
 )
 
 // MaxRecord is the longest record, in bytes. It also bounds what one fdatasync
@@ -46,7 +48,7 @@ type Options struct {
 	// KeepFree bytes of the file system are left to others. Zero: 32 MiB.
 	KeepFree int64
 	// FS replaces the disk, for tests.
-	FS FS
+	FS disk.FS
 
 	background func(func()) // runs work aside; tests run it in place
 }
@@ -54,8 +56,8 @@ type Options struct {
 // A Log is an open log. Its methods are safe for concurrent use.
 type Log struct {
 	o    Options
-	fs   FS
-	disk *diskFS // nil in tests
+	fs   disk.FS
+	disk *disk.Dir // nil in tests
 
 	mu      sync.Mutex // guards the next three
 	waiting []*waiter
@@ -80,7 +82,7 @@ type Log struct {
 type segment struct {
 	header
 	name string // guarded by Log.table
-	file File
+	file disk.File
 	end  atomic.Int64 // behind the last durable record
 	lost bool         // never to be written or recycled; set by the leader or Open
 	bad  error        // why its header can't be read; then it has no records
@@ -95,18 +97,18 @@ func Open(dir string, o Options) (*Log, error) {
 		if o.KeepFree == 0 {
 			o.KeepFree = 32 << 20
 		}
-		disk, err := openDisk(dir, o.KeepFree)
+		d, err := disk.Open(dir, o.KeepFree)
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		l.fs, l.disk = disk, disk
+		l.fs, l.disk = d, d
 	}
 	if o.background == nil {
 		l.o.background = l.aside.Go
 	}
 	if o.SegmentSize == 0 {
 		l.o.SegmentSize = defaultSize
-		if l.disk != nil && l.disk.size() < smallDisk {
+		if l.disk != nil && l.disk.Capacity() < smallDisk {
 			l.o.SegmentSize = smallSize
 		}
 	}

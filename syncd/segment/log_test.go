@@ -9,9 +9,12 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+
+	"clinicgate/syncd/disk"
+	"clinicgate/syncd/disk/crashdisk"
 )
 
-func mustOpen(t *testing.T, fs FS) *Log {
+func mustOpen(t *testing.T, fs disk.FS) *Log {
 	t.Helper()
 	l, err := smallLog(fs)
 	if err != nil {
@@ -50,15 +53,15 @@ func block(name string) []byte { return append([]byte(name), make([]byte, 512-fr
 // A torn record in the middle of the last group hides those behind it, and they
 // stay hidden when a new record exactly fills the gap.
 func TestTornMiddleDoesNotComeBack(t *testing.T) {
-	disk := newCrashFS()
-	refs := mustAppend(t, mustOpen(t, disk), block("a1"), block("a2"), block("a3"))
-	disk.seen[liveName(1)].seen[refs[1].off+100] ^= 1
-	l := mustOpen(t, disk.restart())
+	dsk := crashdisk.New()
+	refs := mustAppend(t, mustOpen(t, dsk), block("a1"), block("a2"), block("a3"))
+	dsk.Content(liveName(1))[refs[1].off+100] ^= 1
+	l := mustOpen(t, dsk.Restart())
 	if got, err := contents(t, l); fmt.Sprint(got) != "[a1]" || err != nil {
 		t.Fatalf("after the stop: %v, %v; want [a1]", got, err)
 	}
 	mustAppend(t, l, block("b2"))
-	if got, err := contents(t, mustOpen(t, disk.restart())); fmt.Sprint(got) != "[a1 b2]" || err != nil {
+	if got, err := contents(t, mustOpen(t, dsk.Restart())); fmt.Sprint(got) != "[a1 b2]" || err != nil {
 		t.Fatalf("after the next: %v, %v; want [a1 b2]", got, err)
 	}
 }
@@ -66,16 +69,16 @@ func TestTornMiddleDoesNotComeBack(t *testing.T) {
 // The process dies between a segment's new name and the folder's sync, the next
 // one writes to that segment, and then the power goes.
 func TestNameOnlyTheKernelKnew(t *testing.T) {
-	disk := newCrashFS()
-	l := mustOpen(t, disk)
-	disk.at, disk.fault = disk.step+4, cutBefore // header, sync, rename | sync
-	if _, err := l.Append([]byte("lost")); !errors.Is(err, errPower) {
+	dsk := crashdisk.New()
+	l := mustOpen(t, dsk)
+	dsk.At, dsk.Fault = dsk.Steps()+4, crashdisk.CutBefore // header, sync, rename | sync
+	if _, err := l.Append([]byte("lost")); !errors.Is(err, crashdisk.ErrPower) {
 		t.Fatalf("append: %v", err)
 	}
-	disk = disk.restart()
-	mustAppend(t, mustOpen(t, disk), []byte("kept"))
+	dsk = dsk.Restart()
+	mustAppend(t, mustOpen(t, dsk), []byte("kept"))
 	for seed := range uint64(20) {
-		l := mustOpen(t, disk.reboot(rand.New(rand.NewPCG(seed, 0))))
+		l := mustOpen(t, dsk.Reboot(rand.New(rand.NewPCG(seed, 0))))
 		if got, err := contents(t, l); fmt.Sprint(got) != "[ke]" || err != nil {
 			t.Fatalf("seed %d: %v, %v; want [ke]", seed, got, err)
 		}
@@ -86,13 +89,13 @@ func TestNameOnlyTheKernelKnew(t *testing.T) {
 // everything else is still found.
 func TestDamageIsReported(t *testing.T) {
 	for name, at := range map[string]uint32{"head": 0, "length": 7, "record": frameHead + 5} {
-		disk := newCrashFS()
-		l := mustOpen(t, disk)
+		dsk := crashdisk.New()
+		l := mustOpen(t, dsk)
 		refs := mustAppend(t, l, block("a1"), block("a2"))
 		mustAppend(t, l, block("a3"))
-		disk.seen[liveName(1)].seen[refs[0].off+at] ^= 4
+		dsk.Content(liveName(1))[refs[0].off+at] ^= 4
 		for life := range 2 {
-			l = mustOpen(t, disk.restart())
+			l = mustOpen(t, dsk.Restart())
 			got, err := contents(t, l)
 			if fmt.Sprint(got) != "[a2 a3]" || !errors.Is(err, ErrDamaged) {
 				t.Errorf("%s, life %d: %v, %v; want [a2 a3] and damage", name, life, got, err)
@@ -102,25 +105,25 @@ func TestDamageIsReported(t *testing.T) {
 			}
 		}
 		mustAppend(t, l, block("a4"))
-		if got, _ := contents(t, mustOpen(t, disk.restart())); fmt.Sprint(got) != "[a2 a3 a4]" {
+		if got, _ := contents(t, mustOpen(t, dsk.Restart())); fmt.Sprint(got) != "[a2 a3 a4]" {
 			t.Errorf("%s: after an append: %v", name, got)
 		}
 	}
 }
 
 func TestHeaderLost(t *testing.T) {
-	disk := newCrashFS()
-	l := mustOpen(t, disk)
+	dsk := crashdisk.New()
+	l := mustOpen(t, dsk)
 	for i := range 30 {
 		mustAppend(t, l, block(fmt.Sprintf("%02d", i)))
 	}
-	first := disk.seen[liveName(1)].seen
+	first := dsk.Content(liveName(1))
 	first[100] ^= 1 // one copy
-	if got, err := contents(t, mustOpen(t, disk.restart())); len(got) != 30 || err != nil {
+	if got, err := contents(t, mustOpen(t, dsk.Restart())); len(got) != 30 || err != nil {
 		t.Fatalf("one copy of a header damaged: %d records, %v; want all 30", len(got), err)
 	}
 	first[headerCopy+100] ^= 1
-	l = mustOpen(t, disk.restart())
+	l = mustOpen(t, dsk.Restart())
 	got, err := contents(t, l)
 	if len(got) != 22 || !errors.Is(err, ErrDamaged) {
 		t.Fatalf("a header gone: %d records, %v; want the other 22 and damage", len(got), err)
@@ -134,9 +137,9 @@ func TestHeaderLost(t *testing.T) {
 }
 
 func TestFullDiskAndReserve(t *testing.T) {
-	disk := newCrashFS()
-	disk.room = 5 * minSize
-	l := mustOpen(t, disk)
+	dsk := crashdisk.New()
+	dsk.Room = 5 * minSize
+	l := mustOpen(t, dsk)
 	var n int
 	var err error
 	for ; err == nil; n++ {
@@ -145,7 +148,7 @@ func TestFullDiskAndReserve(t *testing.T) {
 	if !errors.Is(err, ErrFull) || n-1 != 4*8 {
 		t.Fatalf("%d records, then %v; want 32, a segment left, and ErrFull", n-1, err)
 	}
-	if names, _ := disk.List(); len(names) != 5 {
+	if names, _ := dsk.List(); len(names) != 5 {
 		t.Fatalf("a refused append left %v", names)
 	}
 	if _, err := l.AppendReserve([]byte("receipt")); err != nil {
@@ -159,13 +162,13 @@ func TestFullDiskAndReserve(t *testing.T) {
 			t.Fatalf("after room became free: %v", err)
 		}
 	}
-	if got, err := contents(t, mustOpen(t, disk.restart())); len(got) != 24+1+7 || err != nil {
+	if got, err := contents(t, mustOpen(t, dsk.Restart())); len(got) != 24+1+7 || err != nil {
 		t.Fatalf("%d records, %v; want 32", len(got), err)
 	}
 }
 
 func TestMaxBytes(t *testing.T) {
-	l, err := Open("", Options{SegmentSize: minSize, MaxBytes: 3 * minSize, FS: newCrashFS(), background: func(f func()) { f() }})
+	l, err := Open("", Options{SegmentSize: minSize, MaxBytes: 3 * minSize, FS: crashdisk.New(), background: func(f func()) { f() }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +184,8 @@ func TestMaxBytes(t *testing.T) {
 
 // A sender who writes what a segment could hold doesn't get it read as records.
 func TestForgedFrames(t *testing.T) {
-	disk := newCrashFS()
-	l := mustOpen(t, disk)
+	dsk := crashdisk.New()
+	l := mustOpen(t, dsk)
 	forged := []byte{}
 	guess := header{gen: 1, size: minSize} // all but the salt can be guessed
 	for off := int64(headerSize + frameHead); len(forged) < 1000; off = int64(headerSize + frameHead + len(forged)) {
@@ -190,14 +193,14 @@ func TestForgedFrames(t *testing.T) {
 	}
 	mustAppend(t, l, forged)
 	mustAppend(t, l, []byte("next"))
-	disk.seen[liveName(1)].seen[headerSize] ^= 1
-	if got, err := contents(t, mustOpen(t, disk.restart())); fmt.Sprint(got) != "[ne]" || !errors.Is(err, ErrDamaged) {
+	dsk.Content(liveName(1))[headerSize] ^= 1
+	if got, err := contents(t, mustOpen(t, dsk.Restart())); fmt.Sprint(got) != "[ne]" || !errors.Is(err, ErrDamaged) {
 		t.Fatalf("%v, %v; want only the record behind the damaged one", got, err)
 	}
 }
 
 func TestScanAfter(t *testing.T) {
-	l := mustOpen(t, newCrashFS())
+	l := mustOpen(t, crashdisk.New())
 	var refs []Ref
 	for i := range 30 {
 		refs = append(refs, mustAppend(t, l, block(fmt.Sprintf("%02d", i)))...)
@@ -236,7 +239,7 @@ func TestRefEncoding(t *testing.T) {
 	}
 }
 
-// The real disk, with writers, readers and an owner that retires, all at once.
+// The real dsk, with writers, readers and an owner that retires, all at once.
 func TestConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *Log {
@@ -304,6 +307,14 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// fuzzFile is a segment that is only read.
+type fuzzFile struct{ *bytes.Reader }
+
+func (fuzzFile) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (fuzzFile) Sync() error                        { return errors.ErrUnsupported }
+func (fuzzFile) Close() error                       { return nil }
+func (f fuzzFile) Size() (int64, error)             { return f.Reader.Size(), nil }
+
 func FuzzFrame(f *testing.F) {
 	h := &header{gen: 7, size: minSize, salt: [8]byte{1}}
 	f.Add(h.appendFrame(nil, []byte("record"), headerSize, headerSize), uint32(headerSize))
@@ -313,7 +324,7 @@ func FuzzFrame(f *testing.F) {
 		at := headerSize + int64(off)%(minSize-headerSize)
 		at -= at % frameAlign
 		copy(file[at:], b)
-		s := &segment{header: *h, file: &crashFile{newCrashFS(), &inode{seen: file}}}
+		s := &segment{header: *h, file: fuzzFile{bytes.NewReader(file)}}
 		w := &walker{s: s}
 		w.walk(headerSize, minSize, func(fr frame, record []byte) error {
 			again := h.appendFrame(nil, record, fr.offset, fr.synced)

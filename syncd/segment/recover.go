@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"clinicgate/syncd/disk"
 )
 
 // recover reads what a stop left: the names first, then the headers, then the end
@@ -157,7 +159,7 @@ func (l *Log) settleTail(s *segment) error {
 }
 
 // rewrite writes what is there in place.
-func rewrite(f File, from, to int64) error {
+func rewrite(f disk.File, from, to int64) error {
 	b := make([]byte, min(1<<20, to-from))
 	for from < to {
 		part := b[:min(int64(len(b)), to-from)]

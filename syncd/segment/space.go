@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+
+	"clinicgate/syncd/disk"
 )
 
 // wanted is how many spare segments are kept ready; the last is AppendReserve's.
@@ -257,7 +259,7 @@ func (l *Log) withinLimit() error {
 }
 
 // zero writes zeros from offset from to offset to.
-func zero(f File, from, to int64) error {
+func zero(f disk.File, from, to int64) error {
 	zeros := make([]byte, min(1<<20, to-from))
 	for from < to {
 		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), to-from)], from)

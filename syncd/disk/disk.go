@@ -1,4 +1,8 @@
-package segment
+// Package disk is a folder of files that are made at their full size and written
+// in place, as a log uses it. Its one guarantee: what Sync returned nil for is
+// there after a power cut, as far as the device tells the truth; and one process
+// at a time has the folder.
+package disk
 
 import (
 	"errors"
@@ -13,8 +17,8 @@ import (
 	"clinicgate/firmware/durable"
 )
 
-// An FS is one folder, as the log uses it. Tests put one here that fails and
-// loses power.
+// An FS is one folder. Tests use one that fails and loses power: package
+// crashdisk.
 type FS interface {
 	// List names the files.
 	List() ([]string, error)
@@ -29,7 +33,7 @@ type FS interface {
 	Sync() error
 }
 
-// A File is one segment.
+// A File is open for reading and writing.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
@@ -41,15 +45,16 @@ type File interface {
 	Close() error
 }
 
-// diskFS is a folder of the real disk.
-type diskFS struct {
+// A Dir is a folder of the real disk.
+type Dir struct {
 	dir      string
 	keepFree int64
 	lock     *os.File
 }
 
-// openDisk makes the folder if need be and takes its lock.
-func openDisk(dir string, keepFree int64) (*diskFS, error) {
+// Open makes the folder if need be and takes its lock. Create leaves keepFree
+// bytes of the file system to others.
+func Open(dir string, keepFree int64) (*Dir, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -61,12 +66,13 @@ func openDisk(dir string, keepFree int64) (*diskFS, error) {
 		lock.Close()
 		return nil, fmt.Errorf("%s: another process has it open: %w", dir, err)
 	}
-	return &diskFS{dir: dir, keepFree: keepFree, lock: lock}, nil
+	return &Dir{dir: dir, keepFree: keepFree, lock: lock}, nil
 }
 
-func (d *diskFS) path(name string) string { return filepath.Join(d.dir, name) }
+func (d *Dir) path(name string) string { return filepath.Join(d.dir, name) }
 
-func (d *diskFS) List() ([]string, error) {
+// List names the files, all but the lock.
+func (d *Dir) List() ([]string, error) {
 	entries, err := os.ReadDir(d.dir)
 	if err != nil {
 		return nil, err
@@ -80,13 +86,14 @@ func (d *diskFS) List() ([]string, error) {
 	return names, nil
 }
 
-func (d *diskFS) Create(name string, size int64) (File, error) {
+// Create makes a file with room for size bytes set aside.
+func (d *Dir) Create(name string, size int64) (File, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return nil, err
 	}
 	if free := int64(st.Bavail) * st.Bsize; free-size < d.keepFree {
-		return nil, fmt.Errorf("%d bytes free, want %d for a segment and %d to spare: %w", free, size, d.keepFree, unix.ENOSPC)
+		return nil, fmt.Errorf("%d bytes free, want %d and %d to spare: %w", free, size, d.keepFree, unix.ENOSPC)
 	}
 	f, err := os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -101,24 +108,33 @@ func (d *diskFS) Create(name string, size int64) (File, error) {
 		os.Remove(d.path(name))
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return file{f}, nil
 }
 
-func (d *diskFS) Open(name string) (File, error) {
+// Open opens a file.
+func (d *Dir) Open(name string) (File, error) {
 	f, err := os.OpenFile(d.path(name), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return file{f}, nil
 }
 
-func (d *diskFS) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
-func (d *diskFS) Remove(name string) error     { return os.Remove(d.path(name)) }
-func (d *diskFS) Sync() error                  { return durable.SyncDir(d.dir) }
-func (d *diskFS) Close() error                 { return d.lock.Close() }
+// Rename renames a file.
+func (d *Dir) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
 
-// size is the room of the file system that dir is on.
-func (d *diskFS) size() int64 {
+// Remove removes a file.
+func (d *Dir) Remove(name string) error { return os.Remove(d.path(name)) }
+
+// Sync makes the names durable.
+func (d *Dir) Sync() error { return durable.SyncDir(d.dir) }
+
+// Close gives up the lock.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// Capacity is the size of the file system that the folder is on; 0 if it can't be
+// told.
+func (d *Dir) Capacity() int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.dir, &st); err != nil {
 		return 0
@@ -126,11 +142,11 @@ func (d *diskFS) size() int64 {
 	return int64(st.Blocks) * st.Bsize
 }
 
-type diskFile struct{ *os.File }
+type file struct{ *os.File }
 
 // Sync is fdatasync: the file never changes its length or place, so that times
 // are all that fsync would write besides.
-func (f diskFile) Sync() error {
+func (f file) Sync() error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
 		if err != unix.EINTR {
@@ -139,7 +155,7 @@ func (f diskFile) Sync() error {
 	}
 }
 
-func (f diskFile) Size() (int64, error) {
+func (f file) Size() (int64, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return 0, err

@@ -1,4 +1,7 @@
-package segment
+// Package crashdisk is a disk for tests: a folder in memory whose every step can
+// fail, and that loses what was not synced when its power is cut. Its one
+// guarantee: it is no kinder than a real disk that obeys fdatasync.
+package crashdisk
 
 import (
 	"errors"
@@ -10,42 +13,52 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"clinicgate/syncd/disk"
 )
 
 var (
-	errPower = errors.New("power is off")
-	errIO    = errors.New("input/output error")
+	// ErrPower is the error of every step after the power was cut.
+	ErrPower = errors.New("power is off")
+	// ErrIO is the error of a step that failed.
+	ErrIO = errors.New("input/output error")
 )
 
-// What happens at the chosen step of a crashFS.
-type fault int
+// Fault is what happens at the chosen step of a Disk.
+type Fault int
 
+// The faults.
 const (
-	noFault   fault = iota
-	fail            // the step does nothing and says so
-	failDone        // the step is done and says that it failed
-	cutBefore       // power goes before the step
-	cutAfter        // power goes after the step, before its answer
-	numFaults
+	None      Fault = iota
+	Fail            // the step does nothing and says so
+	FailDone        // the step is done and says that it failed
+	CutBefore       // power goes before the step
+	CutAfter        // power goes after the step, before its answer
 )
 
-func (f fault) String() string {
+// Faults lists them all but None.
+func Faults() []Fault { return []Fault{Fail, FailDone, CutBefore, CutAfter} }
+
+// String is for messages of tests.
+func (f Fault) String() string {
 	return [...]string{"no fault", "fail", "fail but done", "power cut before", "power cut after"}[f]
 }
 
-// crashFS is a folder in memory that loses what was not synced, in any order and
+// A Disk is a folder in memory that loses what was not synced, in any order and
 // torn at sectors, when its power is cut; and that, like Linux, forgets after a
-// failed Sync that there was something to write.
-type crashFS struct {
+// failed Sync that there was something to write. The exported fields are set
+// before use.
+type Disk struct {
 	mu    sync.Mutex
 	seen  map[string]*inode // what the running system sees
 	disk  map[string]*inode // what a power cut leaves, before the luck of pending
 	names []nameChange      // since the last Sync of the folder
-	room  int64             // bytes that Create may still set aside; negative: no bound
+	Room  int64             // bytes that Create may still set aside; negative: no bound
 
-	step, at int // steps taken; the step that is faulted
-	fault    fault
-	off      bool
+	At    int // the step at which Fault happens, from 1; 0: none
+	Fault Fault
+	step  int // taken
+	off   bool
 }
 
 type nameChange struct {
@@ -64,42 +77,60 @@ type write struct {
 	data []byte
 }
 
-func newCrashFS() *crashFS {
-	return &crashFS{seen: map[string]*inode{}, disk: map[string]*inode{}, room: -1}
+// New returns an empty folder.
+func New() *Disk {
+	return &Disk{seen: map[string]*inode{}, disk: map[string]*inode{}, Room: -1}
 }
 
+// Steps is how many were taken.
+func (c *Disk) Steps() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.step
+}
+
+// Off reports whether the power is off.
+func (c *Disk) Off() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.off
+}
+
+// Content is what the running system sees of a file: to look at, or to spoil.
+func (c *Disk) Content(name string) []byte { return c.seen[name].seen }
+
 // do runs one step, unless this is the one where something happens.
-func (c *crashFS) do(what func()) error {
+func (c *Disk) do(what func()) error {
 	if c.off {
-		return errPower
+		return ErrPower
 	}
 	c.step++
-	f := noFault
-	if c.step == c.at {
-		f = c.fault
+	f := None
+	if c.step == c.At {
+		f = c.Fault
 	}
 	switch f {
-	case fail:
-		return errIO
-	case cutBefore:
+	case Fail:
+		return ErrIO
+	case CutBefore:
 		c.off = true
-		return errPower
+		return ErrPower
 	}
 	what()
 	switch f {
-	case failDone:
-		return errIO
-	case cutAfter:
+	case FailDone:
+		return ErrIO
+	case CutAfter:
 		c.off = true
-		return errPower
+		return ErrPower
 	}
 	return nil
 }
 
-// reboot is what the disk holds after the power cut: of all that was not synced
+// Reboot is what the disk holds after the power cut: of all that was not synced
 // the dice decide, sector by sector, name by name.
-func (c *crashFS) reboot(dice *rand.Rand) *crashFS {
-	n := newCrashFS()
+func (c *Disk) Reboot(dice *rand.Rand) *Disk {
+	n := New()
 	n.disk = maps.Clone(c.disk)
 	// A journal keeps the order of names: some first part of them is there.
 	for _, ch := range c.names[:dice.IntN(len(c.names)+1)] {
@@ -129,32 +160,34 @@ func (c *crashFS) reboot(dice *rand.Rand) *crashFS {
 	return n
 }
 
-// restart is what the next process finds when only this one died: all of it.
-func (c *crashFS) restart() *crashFS {
+// Restart is what the next process finds when only this one died: all of it.
+func (c *Disk) Restart() *Disk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return &crashFS{seen: c.seen, disk: c.disk, names: c.names, room: c.room}
+	return &Disk{seen: c.seen, disk: c.disk, names: c.names, Room: c.Room}
 }
 
-func (c *crashFS) List() ([]string, error) {
+// List names the files.
+func (c *Disk) List() ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.seen)), nil
 }
 
-func (c *crashFS) Create(name string, size int64) (File, error) {
+// Create makes a file of zeros.
+func (c *Disk) Create(name string, size int64) (disk.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.seen[name] != nil {
 		return nil, fs.ErrExist
 	}
-	if c.room >= 0 && c.room < size {
+	if c.Room >= 0 && c.Room < size {
 		return nil, syscall.ENOSPC
 	}
 	node := &inode{seen: make([]byte, size), disk: make([]byte, size)}
 	err := c.do(func() {
-		if c.room >= 0 {
-			c.room -= size
+		if c.Room >= 0 {
+			c.Room -= size
 		}
 		c.seen[name] = node
 		c.names = append(c.names, nameChange{"", name, node})
@@ -162,23 +195,25 @@ func (c *crashFS) Create(name string, size int64) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &crashFile{c, node}, nil
+	return &file{c, node}, nil
 }
 
-func (c *crashFS) Open(name string) (File, error) {
+// Open opens a file.
+func (c *Disk) Open(name string) (disk.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	node := c.seen[name]
 	switch {
 	case c.off:
-		return nil, errPower
+		return nil, ErrPower
 	case node == nil:
 		return nil, fs.ErrNotExist
 	}
-	return &crashFile{c, node}, nil
+	return &file{c, node}, nil
 }
 
-func (c *crashFS) Rename(from, to string) error {
+// Rename renames a file.
+func (c *Disk) Rename(from, to string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	node := c.seen[from]
@@ -192,7 +227,8 @@ func (c *crashFS) Rename(from, to string) error {
 	})
 }
 
-func (c *crashFS) Remove(name string) error {
+// Remove removes a file.
+func (c *Disk) Remove(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	node := c.seen[name]
@@ -200,26 +236,27 @@ func (c *crashFS) Remove(name string) error {
 		return fs.ErrNotExist
 	}
 	return c.do(func() {
-		if c.room >= 0 {
-			c.room += int64(len(node.seen))
+		if c.Room >= 0 {
+			c.Room += int64(len(node.seen))
 		}
 		delete(c.seen, name)
 		c.names = append(c.names, nameChange{name, "", node})
 	})
 }
 
-func (c *crashFS) Sync() error {
+// Sync makes the names durable.
+func (c *Disk) Sync() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.do(func() { c.disk, c.names = maps.Clone(c.seen), nil })
 }
 
-type crashFile struct {
-	c    *crashFS
+type file struct {
+	c    *Disk
 	node *inode
 }
 
-func (f *crashFile) ReadAt(b []byte, off int64) (int, error) {
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if off >= int64(len(f.node.seen)) {
@@ -232,7 +269,7 @@ func (f *crashFile) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-func (f *crashFile) WriteAt(b []byte, off int64) (int, error) {
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	if off+int64(len(b)) > int64(len(f.node.seen)) {
@@ -244,7 +281,7 @@ func (f *crashFile) WriteAt(b []byte, off int64) (int, error) {
 	}
 	before := f.c.off
 	err := f.c.do(put)
-	if errors.Is(err, errPower) && !before && f.c.fault == cutBefore {
+	if errors.Is(err, ErrPower) && !before && f.c.Fault == CutBefore {
 		put() // it was on its way: the dice decide
 	}
 	if err != nil {
@@ -253,7 +290,7 @@ func (f *crashFile) WriteAt(b []byte, off int64) (int, error) {
 	return len(b), nil
 }
 
-func (f *crashFile) Sync() error {
+func (f *file) Sync() error {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	err := f.c.do(func() {
@@ -262,11 +299,11 @@ func (f *crashFile) Sync() error {
 		}
 		f.node.pending = nil
 	})
-	if errors.Is(err, errIO) {
+	if errors.Is(err, ErrIO) {
 		f.node.pending = nil // marked clean, whether written or not
 	}
 	return err
 }
 
-func (f *crashFile) Size() (int64, error) { return int64(len(f.node.seen)), nil }
-func (f *crashFile) Close() error         { return nil }
+func (f *file) Size() (int64, error) { return int64(len(f.node.seen)), nil }
+func (f *file) Close() error         { return nil }
