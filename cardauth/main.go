@@ -7,11 +7,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"clinicgate/cardauth/config"
 	"clinicgate/cardauth/pcsc"
@@ -26,12 +29,15 @@ func main() { os.Exit(daemon.Main("cardauth", config.Parse, run)) }
 
 // How often things are looked at.
 const (
-	tick  = 50 * time.Millisecond // sessions past their due time
-	files = 5 * time.Second       // anchors and TLS keys, which may be replaced
-	retry = 2 * time.Second       // what could not be opened
+	files = 5 * time.Second // anchors and TLS keys, which may be replaced
+	retry = 2 * time.Second // what could not be opened
 )
 
 func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
+	// A PIN passes through here; a crash must not write it to a disk.
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
 	tokens, err := openTokens(ctx, env, cfg.Site)
 	if err != nil {
 		return err
@@ -56,7 +62,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	api := &serve.Server{Desk: clinic, View: clinic, Tokens: tokens, Log: env.Log}
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
-		daemon.Task{Name: "presence", Run: daemon.Every(tick, clinic.Tick)},
+		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
 		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {
 			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), clinic.Republish)

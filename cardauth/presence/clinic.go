@@ -207,19 +207,39 @@ func (c *Clinic) do(f func(*session.Machine) []session.Event) []session.Event {
 	return events
 }
 
-// Tick ends the sessions of cards that have not proven themselves in time. It must
-// be called often: how much later than due a session ends depends on it.
-func (c *Clinic) Tick(now time.Time) {
-	c.mu.Lock()
-	quiet := true
-	for _, s := range c.machine.Sessions() {
-		quiet = quiet && !now.After(s.Due)
-	}
-	c.mu.Unlock()
-	if !quiet {
-		c.do(func(m *session.Machine) []session.Event { return m.Tick(now) })
+// Deadlines ends the sessions of cards that have not proven themselves in time,
+// until ctx ends.
+func (c *Clinic) Deadlines(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		first, live := c.machine.NextDue()
+		c.mu.Unlock()
+		start, wait := time.Now(), glance
+		if live {
+			wait = min(max(0, first.Sub(start))+time.Millisecond, glance)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		now := time.Now()
+		c.mu.Lock()
+		if late := now.Sub(start) - wait; late > asleep {
+			c.machine.Slept(late)
+		}
+		first, live = c.machine.NextDue()
+		c.mu.Unlock()
+		if live && now.After(first) {
+			c.do(func(m *session.Machine) []session.Event { return m.Tick(now) })
+		}
 	}
 }
+
+const (
+	glance = 100 * time.Millisecond // shorter than any session's first deadline
+	asleep = 50 * time.Millisecond  // woken so much too late, the box was the one asleep
+)
 
 // Live returns a live session.
 func (c *Clinic) Live(id string) (session.Session, bool) {

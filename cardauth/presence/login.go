@@ -64,21 +64,19 @@ func (c *Clinic) noReader(room string) error {
 	return refuse(session.NoReader, fmt.Sprintf("no card reader is set up for room %q", room))
 }
 
-// Logout ends a session and makes its card forget the PIN. It reports whether the
+// Logout ends a session and has its card forget the PIN. It reports whether the
 // session lived.
 func (c *Clinic) Logout(id string) bool {
-	s, ok := c.Live(id)
-	if !ok {
+	ended := c.do(func(m *session.Machine) []session.Event { return m.End(id, session.LoggedOut) })
+	if len(ended) == 0 {
 		return false
 	}
-	if r := c.at(s.Room); r != nil {
+	if r := c.at(ended[0].Session.Room); r != nil {
 		select {
 		case r.outs <- id:
-			return true
-		case <-time.After(queue): // it hangs: end what we can
+		case <-time.After(queue): // it hangs; its next beat finds the session over
 		}
 	}
-	c.do(func(m *session.Machine) []session.Event { return m.End(id, session.LoggedOut) })
 	return true
 }
 

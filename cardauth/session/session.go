@@ -158,6 +158,29 @@ func (m *Machine) Tick(now time.Time) []Event {
 	return events
 }
 
+// longestNap is how much of our own sleep sessions are granted at most.
+const longestNap = time.Second
+
+// Slept tells that this box, and not the cards, did nothing for so long: proofs
+// are due later by that much. Without it a box that was starved for a moment
+// would throw out everyone.
+func (m *Machine) Slept(d time.Duration) {
+	for _, s := range m.sessions {
+		s.Due = s.Due.Add(min(d, longestNap))
+	}
+}
+
+// NextDue returns when the first session must have proven itself.
+func (m *Machine) NextDue() (time.Time, bool) {
+	var first time.Time
+	for _, s := range m.sessions {
+		if first.IsZero() || s.Due.Before(first) {
+			first = s.Due
+		}
+	}
+	return first, !first.IsZero()
+}
+
 // Live returns a live session.
 func (m *Machine) Live(id string) (Session, bool) {
 	if s := m.sessions[id]; s != nil {

@@ -110,6 +110,12 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 		return say(m.End(arg(0), Reason(arg(1))))
 	case "tick":
 		return say(m.Tick(now))
+	case "slept":
+		d, err := time.ParseDuration(arg(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Slept(d)
 	case "wrong":
 		m.Wrong(now, card(0))
 	case "right":
