@@ -12,9 +12,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"clinicgate/cardauth/config"
 	"clinicgate/cardauth/pcsc"
@@ -35,7 +34,7 @@ const (
 
 func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	// A PIN passes through here; a crash must not write it to a disk.
-	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
 	tokens, err := openTokens(ctx, env, cfg.Site)
