@@ -143,7 +143,10 @@ var errAnswered = errors.New("answered before the end")
 // nobody wants it, it is dropped: the peer gets its answer after the last piece.
 func (s *service) fragment(v pdu.PDV) {
 	if w := s.request.pipe; w != nil {
-		if _, err := w.Write(v.Value); err == nil && v.Last {
+		if len(v.Value) > 0 {
+			_, _ = w.Write(v.Value) // it fails when the door has answered; finish finds the answer
+		}
+		if v.Last {
 			w.Close()
 		}
 	}
