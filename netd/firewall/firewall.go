@@ -3,10 +3,12 @@ package firewall
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,40 +58,34 @@ func (f family) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	old, err := f.generations(ipt)
+	old, anchored, err := f.generations(ipt)
 	if err != nil {
 		return err
 	}
-	n := next(old)
+	n := 1 + slices.Max(append(old, 0))
 	if err := f.run(ctx, build(f.chains, n)); err != nil {
-		f.drop(ipt, []int{n}) // stop here, or fail to drop: unreachable chains, dropped next time
+		// Stop here, or fail to drop: chains nothing jumps to, which the next
+		// generation of that number overwrites.
+		return errors.Join(err, f.drop(ipt, n))
+	}
+	// Stop within the first of these, between two tables: the next Install puts a
+	// second jump into the first table, and its rules are all harmless twice.
+	if err := f.run(ctx, turn(f.chains, n, !anchored)); err != nil {
 		return err
 	}
-	if err := f.anchor(ipt); err != nil {
-		return err
+	if anchored {
+		err = f.anchor(ipt)
 	}
-	if err := f.run(ctx, turn(f.chains, n)); err != nil {
-		return err
+	for _, o := range old {
+		err = errors.Join(err, f.drop(ipt, o))
 	}
-	return f.drop(ipt, old)
+	return err
 }
 
-// anchor makes what all generations hang from: a policy of dropping, a chain that
-// stays and the jump to it, first in its hook.
+// anchor mends jumps that someone took out; at the first generation turn makes
+// them, as each look costs a process.
 func (f family) anchor(ipt *iptables.IPTables) error {
 	for _, c := range f.chains {
-		if c.deny {
-			if err := ipt.ChangePolicy(c.table, c.hook, "DROP"); err != nil {
-				return err
-			}
-		}
-		there, err := ipt.ChainExists(c.table, c.anchor())
-		if err == nil && !there {
-			err = ipt.NewChain(c.table, c.anchor())
-		}
-		if err != nil {
-			return err
-		}
 		if err := ipt.InsertUnique(c.table, c.hook, 1, "-j", c.anchor()); err != nil {
 			return err
 		}
@@ -99,52 +95,33 @@ func (f family) anchor(ipt *iptables.IPTables) error {
 
 var generationForm = regexp.MustCompile(`^cg-(\d{1,9})-`)
 
-// generations lists those that have a chain.
-func (f family) generations(ipt *iptables.IPTables) ([]int, error) {
-	seen := map[int]bool{}
-	var all []int
-	for i, c := range f.chains {
-		if i > 0 && f.chains[i-1].table == c.table {
-			continue
+// generations lists those that have chains, and says whether the anchors are
+// there. The filter table speaks for all: it is turned last.
+func (f family) generations(ipt *iptables.IPTables) (old []int, anchored bool, err error) {
+	names, err := ipt.ListChains("filter")
+	if err != nil {
+		return nil, false, err
+	}
+	for _, name := range names {
+		anchored = anchored || name == f.chains[len(f.chains)-1].anchor()
+		if m := generationForm.FindStringSubmatch(name); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil && !slices.Contains(old, n) {
+				old = append(old, n)
+			}
 		}
-		names, err := ipt.ListChains(c.table)
+	}
+	return old, anchored, nil
+}
+
+// drop removes the chains of a generation that nothing jumps to.
+func (f family) drop(ipt *iptables.IPTables, n int) error {
+	for _, c := range f.chains {
+		there, err := ipt.ChainExists(c.table, c.generation(n))
+		if err == nil && there {
+			err = ipt.ClearAndDeleteChain(c.table, c.generation(n))
+		}
 		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			m := generationForm.FindStringSubmatch(name)
-			if m == nil {
-				continue
-			}
-			if n, err := strconv.Atoi(m[1]); err == nil && !seen[n] {
-				seen[n] = true
-				all = append(all, n)
-			}
-		}
-	}
-	return all, nil
-}
-
-// next is a number that no chain has.
-func next(old []int) int {
-	n := 0
-	for _, o := range old {
-		n = max(n, o)
-	}
-	return n + 1
-}
-
-// drop removes the chains of generations that nothing jumps to.
-func (f family) drop(ipt *iptables.IPTables, old []int) error {
-	for _, n := range old {
-		for _, c := range f.chains {
-			there, err := ipt.ChainExists(c.table, c.generation(n))
-			if err == nil && there {
-				err = ipt.ClearAndDeleteChain(c.table, c.generation(n))
-			}
-			if err != nil {
-				return err
-			}
+			return err
 		}
 	}
 	return nil

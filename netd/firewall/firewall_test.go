@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -41,7 +42,7 @@ func example(t *testing.T) config.Config {
 func TestGolden(t *testing.T) {
 	const file = "testdata/example.rules"
 	chains := rules4(example(t))
-	got := build(chains, 1) + turn(chains, 1) + "# IPv6\n" + build(rules6(), 1)
+	got := build(chains, 1) + turn(chains, 1, true) + "# IPv6\n" + build(rules6(), 1)
 	if *rewrite {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -103,6 +104,29 @@ func TestInstallTwice(t *testing.T) {
 	}
 	if second := saved(t); anyGeneration(second) != anyGeneration(first) || strings.Contains(second, "cg-1-") {
 		t.Errorf("got:\n%s\nwant, but for the generation:\n%s", second, first)
+	}
+}
+
+// TestMends: a jump and a policy that someone took away come back.
+func TestMends(t *testing.T) {
+	fresh(t)
+	if err := Install(t.Context(), example(t)); err != nil {
+		t.Fatal(err)
+	}
+	want := saved(t)
+	ipt, err := iptables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(ipt.Delete("filter", "INPUT", "-j", "cg-input"), ipt.Delete("nat", "POSTROUTING", "-j", "cg-nat-postrouting"),
+		ipt.ChangePolicy("filter", "FORWARD", "ACCEPT")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Install(t.Context(), example(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := saved(t); anyGeneration(got) != anyGeneration(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
 

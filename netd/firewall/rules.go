@@ -155,10 +155,16 @@ func build(chains []chain, n int) string {
 
 // turn is the input that makes generation n the one in force. Naming a chain of
 // ours empties it, and each table is one transaction of the kernel: no packet
-// meets an empty anchor.
-func turn(chains []chain, n int) string {
+// meets an empty anchor. jump puts the anchors first in their hooks as well.
+func turn(chains []chain, n int, jump bool) string {
 	return restore(chains, func(b *strings.Builder, c chain) {
+		if c.deny {
+			fmt.Fprintf(b, ":%s DROP [0:0]\n", c.hook)
+		}
 		fmt.Fprintf(b, ":%s - [0:0]\n-A %s -j %s\n", c.anchor(), c.anchor(), c.generation(n))
+		if jump {
+			fmt.Fprintf(b, "-I %s 1 -j %s\n", c.hook, c.anchor())
+		}
 	})
 }
 
