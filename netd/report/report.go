@@ -48,7 +48,8 @@ type Tunnel struct {
 
 // Grace periods: what is short enough not to trouble people with.
 const (
-	bootGrace   = 5 * time.Second
+	linkGrace   = 5 * time.Second
+	bootGrace   = 15 * time.Second
 	leaseGrace  = 10 * time.Second
 	tunnelGrace = 15 * time.Second
 	keyLife     = 180 * time.Second // WireGuard's REJECT_AFTER_TIME
@@ -166,16 +167,16 @@ type adder func(id string, sev wire.Severity, where, what, do string)
 func (u Uplink) faults(now time.Time, add adder) {
 	c, lasted := u.Config, now.Sub(u.Status.Since)
 	switch {
-	case u.Status.State == wire.UplinkNoLink && lasted >= bootGrace:
+	case u.Status.State == wire.UplinkNoLink && lasted >= linkGrace:
 		add("uplink.no-link", wire.Alarm, "port "+c.Port, fmt.Sprintf("%s on %s (uplink %s)", u.Status.Reason, c.Port, c.Name),
 			fmt.Sprintf("check the cable between %s and the modem of %s, and that the modem has power", c.Port, c.Name))
 	case u.Status.State == wire.UplinkNoAddress && lasted >= leaseGrace:
 		add("uplink.no-lease", wire.Alarm, "uplink "+c.Name, fmt.Sprintf("no address on %s: %s", c.Port, u.Status.Reason),
 			fmt.Sprintf("restart the modem of %s; if it needs a fixed address, enter it in the site file", c.Name))
-	case u.Status.State == wire.UplinkDown && lasted >= time.Second:
+	case u.Status.State == wire.UplinkDown && (u.Status.Failed || lasted >= leaseGrace):
 		add("uplink.down", wire.Alarm, "uplink "+c.Name, fmt.Sprintf("nothing comes back through %s: %s", c.Port, u.Status.Reason),
 			fmt.Sprintf("restart the modem of %s; if that does not help, call the provider", c.Name))
-	case u.Status.State == wire.UplinkDegraded && lasted >= bootGrace:
+	case u.Status.State == wire.UplinkDegraded && lasted >= linkGrace:
 		add("uplink.degraded", wire.Warning, "uplink "+c.Name, fmt.Sprintf("%s loses packets: %s", c.Port, u.Status.Reason),
 			fmt.Sprintf("if it lasts, tell the provider of %s", c.Name))
 	}

@@ -99,11 +99,15 @@ func TestFaults(t *testing.T) {
 		"cable out just so": {a(wire.UplinkNoLink, "no carrier", "07:59:58"), ""},
 		"no lease":          {a(wire.UplinkNoAddress, "no DHCP server answers", "07:59:00"), "uplink.no-lease uplink isp-a: no address on wan1: no DHCP server answers"},
 		"no lease yet":      {a(wire.UplinkNoAddress, "waiting for an address", "07:59:55"), ""},
-		"silent":            {a(wire.UplinkDown, "3 probes in a row unanswered", "07:59:58"), "uplink.down uplink isp-a: nothing comes back through wan1: 3 probes in a row unanswered"},
-		"lossy":             {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 loses packets: 5 of 20 probes lost"},
-		"LAN cable out":     {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
-		"firewall refused":  {func(s *Snapshot) { s.Firewall = "line 4" }, "firewall.failed netd: line 4"},
-		"kernel refused":    {func(s *Snapshot) { s.Kernel = "add route: exists" }, "netd.kernel netd: add route: exists"},
+		"no answer yet":     {a(wire.UplinkDown, "waiting for the first answer to a probe", "07:59:58"), ""},
+		"silent": {func(s *Snapshot) {
+			a(wire.UplinkDown, "3 probes in a row unanswered", "07:59:59")(s)
+			s.Uplinks[0].Status.Failed = true
+		}, "uplink.down uplink isp-a: nothing comes back through wan1: 3 probes in a row unanswered"},
+		"lossy":            {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 loses packets: 5 of 20 probes lost"},
+		"LAN cable out":    {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
+		"firewall refused": {func(s *Snapshot) { s.Firewall = "line 4" }, "firewall.failed netd: line 4"},
+		"kernel refused":   {func(s *Snapshot) { s.Kernel = "add route: exists" }, "netd.kernel netd: add route: exists"},
 		"setting": {func(s *Snapshot) { s.Settings = []string{"net/ipv4/ip_forward = 1"} },
 			"netd.settings kernel setting net/ipv4/ip_forward = 1: wrong value, and netd may not change it: net/ipv4/ip_forward = 1"},
 		"no key": {func(s *Snapshot) { s.Tunnels[0].Broken = "no key" }, "tunnel.broken tunnel hub: no key"},

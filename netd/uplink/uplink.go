@@ -24,6 +24,7 @@ type Status struct {
 	State  string
 	Reason string // one sentence, set when the state was entered
 	Since  time.Time
+	Failed bool          // down because probes were lost, not for want of the first answer
 	RTT    time.Duration // smoothed (RFC 6298's 1/8); 0 while unknown
 	Loss   float64       // percent of the settled probes in the window
 }
@@ -74,6 +75,7 @@ func New(cfg Config, now time.Time) *Machine {
 // Status returns the verdict.
 func (m *Machine) Status() Status {
 	st := m.st
+	st.Failed = m.failed
 	lost, settled := m.loss()
 	if settled > 0 {
 		st.Loss = float64(lost) * 100 / float64(settled)
