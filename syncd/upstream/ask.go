@@ -33,19 +33,21 @@ func (c *Client) Ask(ctx context.Context, q fhir.Query, etag string) (a fhir.Ans
 }
 
 func (c *Client) ask(ctx context.Context, q fhir.Query, etag string) (fhir.Answer, error) {
+	in := &intake{c: c}
+	defer in.close()
 	switch q := q.(type) {
 	case fhir.Ref:
-		return c.read(ctx, q, etag)
+		return c.read(ctx, in, q, etag)
 	case fhir.Search:
-		return c.search(ctx, q)
+		return c.search(ctx, in, q)
 	}
 	return fhir.Answer{}, fmt.Errorf("ask for a %T: not known", q)
 }
 
 // read is GET [base]/Type/id.
-func (c *Client) read(ctx context.Context, ref fhir.Ref, etag string) (fhir.Answer, error) {
+func (c *Client) read(ctx context.Context, in *intake, ref fhir.Ref, etag string) (fhir.Answer, error) {
 	at := time.Now() // what the answer says is at least as young
-	resp, body, err := c.get(ctx, c.base.String()+"/"+ref.String(), etag, maxBody)
+	resp, body, err := in.get(ctx, c.base.String()+"/"+ref.String(), etag)
 	if err != nil {
 		return fhir.Answer{}, err
 	}
@@ -67,24 +69,22 @@ func (c *Client) read(ctx context.Context, ref fhir.Ref, etag string) (fhir.Answ
 
 // search gathers all pages of a search into one answer, so that what is kept is
 // complete and pages can be cut without the EHR.
-func (c *Client) search(ctx context.Context, s fhir.Search) (fhir.Answer, error) {
+func (c *Client) search(ctx context.Context, in *intake, s fhir.Search) (fhir.Answer, error) {
 	at := time.Now()
 	next := fmt.Sprintf("%s/%s&_count=%d", c.base, s.Key(), pageSize)
 	var all []json.RawMessage
 	var a fhir.Answer
-	room := int64(maxBody)
 	for n := 0; next != ""; n++ {
 		if n == maxPages {
 			return fhir.Answer{}, fmt.Errorf("%w: a search of more than %d pages", fhir.ErrNonsense, maxPages)
 		}
-		resp, body, err := c.get(ctx, next, "", room)
+		resp, body, err := in.get(ctx, next, "")
 		if err != nil {
 			return fhir.Answer{}, err
 		}
 		if err := checkStatus(resp, body); err != nil {
 			return fhir.Answer{}, err
 		}
-		room -= int64(len(body))
 		page, err := fhir.DecodePage(body, s, c.base.String())
 		if err != nil {
 			return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, err)

@@ -4,10 +4,7 @@
 package upstream
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,6 +21,7 @@ import (
 const (
 	maxBody   = 32 << 20 // bytes of one answer, all pages of a search together
 	maxInside = 16       // requests in flight
+	small     = 1 << 20  // bytes; of answers beyond it only one is taken in at a time
 	maxPages  = 200      // of one search
 	pageSize  = 500      // resources asked for a page
 )
@@ -37,9 +35,10 @@ type Client struct {
 	base    *url.URL
 	timeout time.Duration
 
-	kept   *http.Client // connections are kept between requests
-	fresh  *http.Client // every request dials
-	inside chan struct{}
+	kept   *http.Client  // connections are kept between requests
+	fresh  *http.Client  // every request dials
+	inside chan struct{} // room for maxInside
+	large  chan struct{} // room for one
 	flight singleflight.Group
 
 	mu      sync.Mutex
@@ -71,7 +70,7 @@ func New(base *url.URL, timeout time.Duration) *Client {
 	return &Client{
 		base: base, timeout: timeout,
 		kept: transport(true), fresh: transport(false),
-		inside: make(chan struct{}, maxInside), moved: make(chan struct{}),
+		inside: make(chan struct{}, maxInside), large: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
 }
 
@@ -143,33 +142,4 @@ func (c *Client) note(err error) {
 	default:
 		c.failed = time.Time{} // it answers, if not well
 	}
-}
-
-// get makes one request and reads the whole answer, at most room bytes. The
-// response's body is closed.
-func (c *Client) get(ctx context.Context, target, etag string, room int64) (*http.Response, []byte, error) {
-	select {
-	case c.inside <- struct{}{}:
-		defer func() { <-c.inside }()
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: too many requests wait for it", fhir.ErrUnreachable)
-	}
-	if _, lost := c.way(); lost != nil {
-		return nil, nil, fmt.Errorf("%w: %w", fhir.ErrUnreachable, lost)
-	}
-	resp, err := c.race(ctx, target, etag)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, cause(err))
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, room+1))
-	switch {
-	case ctx.Err() != nil:
-		return nil, nil, fmt.Errorf("%w: its answer did not end in time", fhir.ErrUnreachable)
-	case err != nil:
-		return nil, nil, fmt.Errorf("%w: its answer broke off: %s", fhir.ErrUnreachable, cause(err))
-	case int64(len(body)) > room:
-		return nil, nil, fmt.Errorf("%w: more than %d MiB", fhir.ErrNonsense, maxBody>>20)
-	}
-	return resp, body, nil
 }

@@ -434,6 +434,43 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// Large answers take turns, and a crowd of them costs no more memory than one.
+func TestLargeAnswersTakeTurns(t *testing.T) {
+	var inside, most atomic.Int32
+	c := ehr(t, func(w http.ResponseWriter, r *http.Request) {
+		id := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		fhirJSON(w, 200, `{"resourceType":"Binary","id":"`+id+`","data":"`)
+		block := strings.Repeat("A", 1<<20)
+		for i := range 12 {
+			if i == 6 { // beyond what a socket holds: someone is taking it in
+				n := inside.Add(1)
+				for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+				}
+			}
+			io.WriteString(w, block)
+		}
+		inside.Add(-1)
+		io.WriteString(w, `"}`)
+	})
+	c.timeout = time.Minute
+	var wg sync.WaitGroup
+	for i := range 5 {
+		wg.Go(func() {
+			a, _, err := c.Ask(t.Context(), fhir.Ref{Type: "Binary", ID: fmt.Sprint(i)}, "")
+			if err != nil || len(a.Body) < 12<<20 {
+				t.Errorf("%d bytes, %v", len(a.Body), err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n > 2 { // one in turn, and one whose end the socket still holds
+		t.Errorf("%d large answers at once", n)
+	}
+	if len(c.large) != 0 {
+		t.Error("the turn was not given back")
+	}
+}
+
 func TestCrowd(t *testing.T) {
 	var inside, most atomic.Int32
 	c := ehr(t, func(w http.ResponseWriter, r *http.Request) {
