@@ -41,7 +41,7 @@ func (s *state) records() daemon.Task {
 			return nil, err
 		}
 		return func(ctx context.Context, l net.Listener) error {
-			return daemon.ServeHTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h)
+			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h, s.env.Log)
 		}, nil
 	})
 }
