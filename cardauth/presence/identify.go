@@ -35,7 +35,9 @@ func (r *reader) identify() (*piv.Card, trust.Holder, crypto.PublicKey, error) {
 }
 
 func (r *reader) unreadable(err error) error {
-	r.c.Log.Info("card is of no use", "reader", r.name, "err", err)
+	if r.link.broken == nil {
+		r.c.Log.Info("card is of no use", "reader", r.name, "err", err)
+	}
 	return refuse(session.NotACard, "this is not a professional's card, or it has not been issued yet")
 }
 

@@ -12,7 +12,8 @@ import (
 
 type login struct {
 	session.Login
-	done chan result // buffered: the caller may be gone
+	shown bool        // the PIN went to a card
+	done  chan result // buffered: the caller may be gone
 }
 
 type result struct {
@@ -37,7 +38,7 @@ func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, 
 		clear(in.PIN)
 		return session.Session{}, c.noReader(in.Room)
 	}
-	l := &login{in, make(chan result, 1)}
+	l := &login{Login: in, done: make(chan result, 1)}
 	select {
 	case r.logins <- l: // from here the reader wipes the PIN
 	case <-time.After(queue):
@@ -93,20 +94,16 @@ func (r *reader) login(l *login) result {
 	if live, ok := r.live(); ok && live.CertHash != l.CertHash {
 		return result{err: refuse(session.InUse, "a session is open here from another workstation; to end it take the card out")}
 	}
-	r.settled()
-	if r.take(); r.link == nil {
-		return result{err: refuse(session.Failed, "the card can't be read; take it out and put it in again")}
-	}
-	s, p, err := r.admit(l)
-	if r.link.broken != nil {
-		r.c.Log.Info("login broke off", "reader", r.name, "err", r.link.broken)
-		r.over(session.CardLost)
-		r.letGo()
-		r.take()
-		return result{err: refuse(session.Failed, "the card was taken out or does not answer; put it in again")}
+	s, p, err := r.attempt(l)
+	if r.link == nil && !l.shown {
+		// A card changed too fast for pcscd to notice breaks off at the first
+		// command; no PIN was shown, so the one that is in now gets its turn.
+		s, p, err = r.attempt(l)
 	}
 	if err != nil {
-		r.refused(err)
+		if r.link != nil {
+			r.refused(err)
+		}
 		return result{err: err}
 	}
 	now := time.Now()
@@ -117,6 +114,23 @@ func (r *reader) login(l *login) result {
 	}
 	r.card = p
 	return result{s: opened[len(opened)-1].Session}
+}
+
+// attempt asks the card once. Without a link after it the card broke off.
+func (r *reader) attempt(l *login) (session.Session, *proof, error) {
+	var none session.Session
+	r.settled()
+	if r.take(); r.link == nil {
+		return none, nil, refuse(session.Failed, "the card can't be read; take it out and put it in again")
+	}
+	s, p, err := r.admit(l)
+	if broken := r.link.broken; broken != nil {
+		r.c.Log.Info("login broke off", "reader", r.name, "err", broken)
+		r.over(session.CardLost)
+		r.letGo()
+		return none, nil, refuse(session.Failed, "the card was taken out or does not answer; put it in again")
+	}
+	return s, p, err
 }
 
 // live returns the session of this reader. From another workstation nobody may
@@ -153,6 +167,7 @@ func (r *reader) admit(l *login) (session.Session, *proof, error) {
 	if err := r.mayTry(card, holder, l.LastTry); err != nil {
 		return none, nil, err
 	}
+	l.shown = true
 	if err := r.verify(card, holder, l.PIN); err != nil {
 		return none, nil, err
 	}

@@ -416,6 +416,21 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+// A card changed while nobody was logged in, too fast for pcscd to see: the one
+// that is in now logs in at the first try, unless a PIN was shown before.
+func TestSwapBeforeLogin(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench) {
+		second := b.card("2")
+		b.put("reader A 00", b.card("1"), false)
+		b.mu.Lock()
+		b.cards["reader A 00"] = second
+		b.mu.Unlock()
+		if s := b.mustLogin("a"); s.Subject != "Practitioner/2" {
+			t.Fatalf("logged in %s", s.Subject)
+		}
+	})
+}
+
 // A card pulled out in the middle of a login.
 func TestCardOutDuringLogin(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
