@@ -79,11 +79,12 @@ func (p *peer) do(ctx context.Context, actions []association.Action) {
 		case association.Send:
 			p.send(a.PDU)
 		case association.Deliver:
+			began := time.Now()
 			if err := p.service.data(ctx, p.machine.Agreed(), a.Data); err != nil {
 				p.do(ctx, p.machine.Abort(time.Now(), err.Error()))
 				return
 			}
-			p.machine.Worked(time.Now())
+			p.machine.Worked(time.Since(began))
 		case association.End:
 			p.end(a.Reason)
 		case association.Disconnect:

@@ -10,6 +10,7 @@ package association
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"clinicgate/syncd/dimse/pdu"
@@ -129,13 +130,21 @@ func (m *Machine) data(now time.Time, p pdu.PDU) []Action {
 				return m.abort(now, pdu.AbortProvider, pdu.AbortParameter, why)
 			}
 		}
-		m.deadline = now.Add(m.timing.Idle)
+		if progress(p) {
+			m.deadline = now.Add(m.timing.Idle)
+		}
 		return []Action{Deliver{p}}
 	case *pdu.ReleaseRQ: // AR-2, AR-4
 		m.state, m.deadline = Close, now.Add(m.timing.ARTIM)
 		return []Action{End{Released}, Send{&pdu.ReleaseRP{}}}
 	}
 	return m.abort(now, pdu.AbortProvider, pdu.AbortUnexpected, "unexpected "+p.String()) // AA-8
+}
+
+// progress tells whether data brings a message forward. Empty fragments are legal
+// and any number may come; they must not keep an association open.
+func progress(d *pdu.Data) bool {
+	return slices.ContainsFunc(d.PDVs, func(v pdu.PDV) bool { return v.Last || len(v.Value) > 0 })
 }
 
 // Invalid takes the news that the peer sent what is no PDU (event 19); reason is
@@ -158,11 +167,11 @@ func (m *Machine) Abort(now time.Time, why string) []Action {
 	return m.abort(now, pdu.AbortUser, pdu.AbortNotSpecified, why)
 }
 
-// Worked restarts the silence a peer is allowed, after our own work on a message
-// took time that the peer spent waiting.
-func (m *Machine) Worked(now time.Time) {
+// Worked takes the news that our own work on a message took so long: time that the
+// peer spent waiting is not its silence.
+func (m *Machine) Worked(took time.Duration) {
 	if m.state == Data {
-		m.deadline = now.Add(m.timing.Idle)
+		m.deadline = m.deadline.Add(took)
 	}
 }
 
@@ -180,7 +189,7 @@ func (m *Machine) Expire(now time.Time) []Action {
 	case m.state == Over || now.Before(m.deadline):
 		return nil
 	case m.state == Data:
-		return m.abort(now, pdu.AbortUser, pdu.AbortNotSpecified, fmt.Sprintf("no PDU within %v", m.timing.Idle))
+		return m.abort(now, pdu.AbortUser, pdu.AbortNotSpecified, fmt.Sprintf("no progress within %v", m.timing.Idle))
 	}
 	return m.over(fmt.Sprintf("ARTIM expired after %v", m.timing.ARTIM)) // AA-2
 }

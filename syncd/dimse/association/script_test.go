@@ -24,8 +24,8 @@ var uids = strings.NewReplacer(
 //
 //	at 5s               sets the time since connecting
 //	rq CALLER CALLED CONTEXT...   an A-ASSOCIATE-RQ; a context is ID=class/syntax,syntax
-//	data CONTEXT        fragments; release-rq, abort, ac, rj, release-rp: PDUs
-//	invalid, closed, expire, our-abort, worked: the other inputs
+//	data CONTEXT [empty] fragments; release-rq, abort, ac, rj, release-rp: PDUs
+//	invalid, closed, expire, our-abort, worked TIME: the other inputs
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -103,7 +103,11 @@ func input(t *testing.T, m *Machine, now time.Time, words []string) []Action {
 	case "data":
 		var id byte
 		fmt.Sscan(words[1], &id)
-		return m.Receive(now, &pdu.Data{PDVs: []pdu.PDV{{Context: id}}})
+		v := pdu.PDV{Context: id, Value: []byte{1}}
+		if len(words) > 2 && words[2] == "empty" {
+			v.Value = nil
+		}
+		return m.Receive(now, &pdu.Data{PDVs: []pdu.PDV{v}})
 	case "invalid":
 		return m.Invalid(now, pdu.AbortUnrecognized, "no PDU")
 	case "closed":
@@ -113,7 +117,11 @@ func input(t *testing.T, m *Machine, now time.Time, words []string) []Action {
 	case "our-abort":
 		return m.Abort(now, "we stop")
 	case "worked":
-		m.Worked(now)
+		took, err := time.ParseDuration(words[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Worked(took)
 		return nil
 	}
 	t.Fatalf("script: %q", words)
