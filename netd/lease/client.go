@@ -44,49 +44,75 @@ const (
 // lease is not given back then. A stored lease is confirmed first (RFC 2131 §3.2);
 // when no server answers it is used as it is, until it expires.
 func (c *Client) Run(ctx context.Context, report Report) {
-	l := c.confirmed(ctx, report)
+	l, sure := c.confirmed(ctx, report)
 	for ctx.Err() == nil {
-		if l == nil {
-			l = c.acquire(ctx, report)
-			continue
+		switch {
+		case l == nil:
+			l, sure = c.acquire(ctx, report), true
+		case !sure:
+			l, sure = c.insist(ctx, *l, report), true
+		default:
+			l = c.hold(ctx, *l, report)
 		}
-		l = c.hold(ctx, *l, report)
 	}
 }
 
-// confirmed returns the stored lease if it may be used, after asking.
-func (c *Client) confirmed(ctx context.Context, report Report) *Lease {
+// confirmed returns the stored lease if it may be used, after asking, and whether
+// a server said so.
+func (c *Client) confirmed(ctx context.Context, report Report) (l *Lease, sure bool) {
 	old, err := load(c.Path)
 	if err != nil {
 		c.Log.Warn("stored lease", "err", err)
 	}
 	if old == nil || !old.reusable(time.Now()) || c.Clash(old.Address) != nil {
-		return nil
+		return nil, false
 	}
-	l, err := c.ask(ctx, confirmTries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+	got, err := c.ask(ctx, confirmTries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		return exchange(ctx, cl, nclient4.DefaultServers, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(old.Address.Addr().AsSlice())))
 	})
 	switch {
 	case err == nil:
-		return c.use(l, report)
+		return c.use(got, report), true
 	case errors.Is(err, errNo):
-		return c.lose(report, "the server took the lease back")
+		return c.lose(report, "the server took the lease back"), false
 	case ctx.Err() != nil:
-		return nil
+		return nil, false
 	}
 	report(old, fmt.Sprintf("no DHCP server answers; lease of %s in use until %s", old.Acquired.Format(time.DateTime), old.Expiry.Format(time.DateTime)))
-	return old
+	return old, false
 }
 
-// acquire goes through discover, offer, request, acknowledge until that succeeds.
-func (c *Client) acquire(ctx context.Context, report Report) *Lease {
-	l, err := c.ask(ctx, tries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
+// insist uses a lease that no server confirmed and goes on asking for one, from
+// the start: the cable may lead to another network now, where a server that never
+// heard of us stays silent when asked for an address of before.
+func (c *Client) insist(ctx context.Context, l Lease, report Report) *Lease {
+	for {
+		if !sleep(ctx, min(pause+rand.N(pause), time.Until(l.Expiry))) {
+			return &l
+		}
+		if l.phase(time.Now()) == expired {
+			return c.lose(report, "the lease ran out and no DHCP server renews it")
+		}
+		if got, err := c.discover(ctx); err == nil {
+			return c.use(got, report)
+		}
+	}
+}
+
+// discover goes through discover, offer, request, acknowledge once.
+func (c *Client) discover(ctx context.Context) (Lease, error) {
+	return c.ask(ctx, tries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
 		got, err := cl.Request(ctx)
 		if err != nil {
 			return nil, noAnswer(err)
 		}
 		return got.ACK, nil
 	})
+}
+
+// acquire gets a lease or tells why not and lets some time pass.
+func (c *Client) acquire(ctx context.Context, report Report) *Lease {
+	l, err := c.discover(ctx)
 	if err == nil {
 		return c.use(l, report)
 	}

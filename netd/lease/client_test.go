@@ -137,6 +137,41 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestMoved: the cable leads to another network while no server was there to say
+// no. The old lease is used for the time being and replaced by the new server's.
+func TestMoved(t *testing.T) {
+	p := newProvider(t)
+	c := p.client()
+	now := time.Now()
+	old := Lease{
+		Address: netip.MustParsePrefix("198.18.0.7/24"), Gateway: netip.MustParseAddr("198.18.0.1"),
+		Acquired: now.Add(-time.Minute), T1: now.Add(time.Hour), T2: now.Add(2 * time.Hour), Expiry: now.Add(3 * time.Hour),
+	}
+	if err := save(c.Path, old); err != nil {
+		t.Fatal(err)
+	}
+	var got []netip.Prefix
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_ = p.box.Do(func() error {
+		c.Run(ctx, func(l *Lease, why string) {
+			if l == nil {
+				t.Errorf("told %q", why)
+				return
+			}
+			if got = append(got, l.Address); len(got) == 1 {
+				p.serve("100.64.1.100", "100.64.1.150")
+			} else {
+				cancel()
+			}
+		})
+		return nil
+	})
+	if len(got) != 2 || got[0] != old.Address || !netip.MustParsePrefix("100.64.1.0/24").Contains(got[1].Addr()) {
+		t.Errorf("told %v", got)
+	}
+}
+
 // extend renews by unicast from the leased address and rebinds by broadcast.
 func (p *provider) extend(c *Client, l Lease) {
 	p.t.Helper()
