@@ -136,7 +136,7 @@ func (b *box) lookAtLinks(now time.Time) {
 	}
 	b.links = links
 	for i, u := range b.ups {
-		u.plugged(links[u.cfg.Port], now)
+		u.follow(links[u.cfg.Port], now)
 		for _, t := range b.tunnels {
 			t.refresh(i, links[u.cfg.Port].Index)
 		}
@@ -160,6 +160,9 @@ func (b *box) refresh(now time.Time) {
 	}
 	if now.Unix()%reapply == 0 {
 		b.dirty = true
+	}
+	for _, u := range b.ups {
+		u.doubt(now)
 	}
 	for _, t := range b.tunnels {
 		t.look(now)

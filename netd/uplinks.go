@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
 	"clinicgate/netd/lease"
 	"clinicgate/netd/link"
@@ -29,16 +30,21 @@ type uplinkHands struct {
 	gateway netip.Addr
 	asked   bool // the DHCP client has told something
 
-	index  int    // of the port while it is plugged in, 0: it is not
-	stop   func() // ends what runs while it is plugged in
-	prober *probe.Prober
-	round  uint64
-	next   time.Time // of the next round
+	index      int             // of the port while it is plugged in, 0: it is not
+	plugged    context.Context // ends when it is unplugged
+	stop       func()          // ends plugged
+	stopAsking func()          // ends the DHCP client
+	asking     chan struct{}   // closed when the DHCP client has ended
+	again      time.Time       // when the server may be asked again
+	prober     *probe.Prober
+	round      uint64
+	next       time.Time // of the next round
 }
 
 func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHands {
 	judge := uplink.Config{Every: b.cfg.Probe.Every, Lost: b.cfg.Probe.Lost, Back: b.cfg.Probe.Back}
-	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}}
+	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}, stopAsking: func() {}, asking: make(chan struct{})}
+	close(u.asking)
 	if cfg.Method == config.Static {
 		u.address, u.gateway = cfg.Address, cfg.Gateway
 		u.machine.Address(true, "", now)
@@ -46,9 +52,9 @@ func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHand
 	return u
 }
 
-// plugged takes in what is true of the port. A port that went and came back has
+// follow takes in what is true of the port. A port that went and came back has
 // another index, though no time without it may have been seen.
-func (u *uplinkHands) plugged(l link.State, now time.Time) {
+func (u *uplinkHands) follow(l link.State, now time.Time) {
 	index := l.Index
 	if l.Why() != "" {
 		index = 0
@@ -70,15 +76,26 @@ func (u *uplinkHands) plugged(l link.State, now time.Time) {
 // the DHCP server says otherwise: most cables go back where they came from.
 func (u *uplinkHands) plug(index int, now time.Time) {
 	ctx, cancel := context.WithCancel(context.Background())
-	u.index, u.stop = index, cancel
+	u.index, u.plugged, u.stop = index, ctx, cancel
 	u.machine.Link(true, "", now)
 	u.next = now
 	u.openProber(ctx)
+	u.ask(ctx)
+}
+
+// ask starts the DHCP client, after the one before has ended: they share a file.
+func (u *uplinkHands) ask(ctx context.Context) {
 	if u.cfg.Method != config.DHCP {
 		return
 	}
+	u.stopAsking()
+	ctx, u.stopAsking = context.WithCancel(ctx)
+	before, done := u.asking, make(chan struct{})
+	u.asking = done
 	client := &lease.Client{Dev: u.cfg.Port, Path: u.b.leasePath(u.cfg.Name), Clash: u.b.cfg.Clash, Log: u.b.env.Log}
 	u.b.hands.Go(func() {
+		defer close(done)
+		<-before
 		client.Run(ctx, func(l *lease.Lease, why string) {
 			u.b.tell(ctx, func(now time.Time) {
 				if ctx.Err() == nil {
@@ -113,6 +130,24 @@ func (u *uplinkHands) unplug() {
 		u.prober.Close()
 	}
 	u.index, u.stop, u.prober = 0, func() {}, nil
+}
+
+// An uplink that is silent for so long asks its DHCP server whether the address is
+// still right, and again so often: a provider may have numbered anew, or someone
+// put another modem behind a switch, and nothing else would tell before the lease
+// is half over.
+const (
+	doubtAfter = 15 * time.Second
+	doubtEvery = time.Minute
+)
+
+func (u *uplinkHands) doubt(now time.Time) {
+	st := u.machine.Status()
+	if u.index == 0 || st.State != wire.UplinkDown || now.Sub(st.Since) < doubtAfter || now.Before(u.again) {
+		return
+	}
+	u.again = now.Add(doubtEvery)
+	u.ask(u.plugged)
 }
 
 // leased takes in what the DHCP client says. A renewed lease changes nothing.
