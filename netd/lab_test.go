@@ -34,6 +34,7 @@ func TestLab(t *testing.T) {
 		{"no server after a restart", noServer},
 		{"restart", restart},
 		{"lying server", lyingServer},
+		{"numbered anew", numberedAnew},
 		{"tunnel without key", noKey},
 		{"bad site file", badSite},
 	} {
@@ -153,6 +154,14 @@ func firewallTruth(t *testing.T, bin string) {
 			t.Errorf("%s: %s: got %v, want %v", c.who, c.to, err, c.want)
 		}
 	}
+	for to, from := range map[string]*netns.Space{a + ":9999": w.ispA, "198.51.100.2:8443": w.hub, "10.20.0.2:8443": w.pc} {
+		if udp(from, to) {
+			t.Errorf("UDP to %s: answered, want only TCP there", to)
+		}
+	}
+	if !udp(w.pc, "192.0.2.1:80") {
+		t.Error("UDP from the LAN to the internet: no answer")
+	}
 	w.scan(a)
 	w.silentPings(a)
 }
@@ -177,15 +186,10 @@ func (w *world) scan(a string) {
 // silentPings: the internet gets no echo, the LAN does, and IPv6 nobody.
 func (w *world) silentPings(a string) {
 	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
-	link := w.run(w.box, "ip", "-6", "-o", "addr", "show", "dev", "lan", "scope", "link")
-	six := regexp.MustCompile(`fe80::[0-9a-f:]+`).FindString(link)
-	if six == "" {
-		w.t.Fatalf("no link-local address: %s", link)
-	}
 	for _, c := range []struct {
 		from *netns.Space
 		to   string
-	}{{w.ispA, a}, {w.hub, "198.51.100.2"}, {w.pc, six + "%eth0"}} {
+	}{{w.ispA, a}, {w.hub, "198.51.100.2"}, {w.pc, w.linkLocal("lan") + "%eth0"}, {w.ispA, w.linkLocal("wan1") + "%box"}} {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
 		out, err := proc.Run(ctx, c.from, "ping", "-c", "2", "-i", "0.2", "-W", "1", c.to)
 		cancel()
@@ -193,6 +197,29 @@ func (w *world) silentPings(a string) {
 			w.t.Errorf("ping %s: %v: %s", c.to, err, out)
 		}
 	}
+}
+
+func (w *world) linkLocal(dev string) string {
+	w.t.Helper()
+	out := w.run(w.box, "ip", "-6", "-o", "addr", "show", "dev", dev, "scope", "link")
+	six := regexp.MustCompile(`fe80::[0-9a-f:]+`).FindString(out)
+	if six == "" {
+		w.t.Fatalf("no link-local address: %s", out)
+	}
+	return six
+}
+
+// udp says whether a datagram is answered.
+func udp(from *netns.Space, to string) bool {
+	c, err := from.DialContext(context.Background(), "udp4", to)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(reachTime))
+	_, _ = c.Write([]byte("x"))
+	_, err = c.Read(make([]byte, 1))
+	return err == nil
 }
 
 // noLink: a port without a cable is said to be one; the cable back in heals it.
@@ -277,6 +304,29 @@ func lyingServer(t *testing.T, bin string) {
 	}
 	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
 	w.await("alarm", 15*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.no-lease") != nil })
+}
+
+// numberedAnew: the provider changes its network and tells nobody. netd asks the
+// server again instead of waiting for the lease to grow old.
+func numberedAnew(t *testing.T, bin string) {
+	w := newWorld(t)
+	server := w.startISPA()
+	w.startHub(bin)
+	w.startNetd(bin, nil)
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	server.Stop(time.Second)
+	w.run(w.ispA, "ip", "addr", "replace", "100.64.7.1/24", "dev", "box")
+	w.run(w.ispA, "ip", "addr", "del", "100.64.1.1/24", "dev", "box")
+	w.must(os.Remove(filepath.Join(w.dir, "leases")), w.inet.Route("100.64.7.0/24", "10.0.1.1"))
+	w.startISPA("--dhcp-range=100.64.7.100,100.64.7.199,255.255.255.0,2m", "--dhcp-option=option:router,100.64.7.1")
+	w.await("A left", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" })
+	n := w.await("A back", 40*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" })
+	if !strings.HasPrefix(n.Uplinks[0].Address, "100.64.7.") || n.Uplinks[0].Gateway != "100.64.7.1" {
+		t.Errorf("got %+v", n.Uplinks[0])
+	}
+	if got := w.run(w.box, "ip", "-4", "addr", "show", "dev", "wan1"); strings.Contains(got, "100.64.1.") {
+		t.Errorf("the old address stays:\n%s", got)
+	}
 }
 
 // noKey: without its key the tunnel is refused with a reason, and nothing meant for
