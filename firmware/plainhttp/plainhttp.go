@@ -7,7 +7,6 @@ package plainhttp
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -70,6 +69,9 @@ func serveOne(ctx context.Context, c net.Conn, h Handler) {
 	req, err := Read(in)
 	if err != nil {
 		fmt.Fprintln(answer(400, "text/plain; charset=utf-8"), err)
+		// Closing over unread input would take the answer with it.
+		_ = c.SetReadDeadline(time.Now().Add(time.Second))
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, maxHead))
 		return
 	}
 	req.UID = peerUID(c)
@@ -122,7 +124,7 @@ func Read(in *bufio.Reader) (Request, error) {
 	if !ok1 || !ok2 || method == "" || !strings.HasPrefix(version, "HTTP/1.") {
 		return Request{}, fmt.Errorf("read request: got %.80q, want METHOD PATH HTTP/1.1", line)
 	}
-	if _, err := tp.ReadMIMEHeader(); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := tp.ReadMIMEHeader(); err != nil {
 		return Request{}, fmt.Errorf("read request header: %w", err)
 	}
 	u, err := url.ParseRequestURI(target)
