@@ -45,6 +45,14 @@ func (c Config) Disk() string { return filepath.Join(c.Dir, "disk.img") }
 // ovmf is Debian's build of the UEFI firmware.
 const ovmf = "/usr/share/OVMF/"
 
+// Firmware is the need for the UEFI firmware.
+func Firmware() error {
+	if _, err := os.Stat(ovmf + "OVMF_CODE_4M.fd"); err != nil {
+		return fmt.Errorf("UEFI firmware: %w; `make deps` installs it", err)
+	}
+	return nil
+}
+
 // MAC is the address of a machine's port: the same for the same Dir and role, so
 // that the world sees one card across power cuts, and two machines differ.
 func (c Config) MAC(role string) string {
