@@ -26,14 +26,14 @@ func readerEvent(e uevent.Event) bool {
 	return readerInterface(class)
 }
 
-// grantReaders gives every reader's device node to pcscd's user and returns how
-// many there are.
-func grantReaders(sys, dev string, uid int) (int, error) {
+// grantReaders gives every reader's device node to pcscd's user and returns the
+// nodes, which are new ones when a reader was taken out and put back.
+func grantReaders(sys, dev string, uid int) ([]string, error) {
 	interfaces, err := filepath.Glob(filepath.Join(sys, "bus/usb/devices/*:*"))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	n := 0
+	var nodes []string
 	for _, i := range interfaces {
 		e := readUevent(filepath.Join(i, "uevent"))
 		class, _, _ := strings.Cut(e["INTERFACE"], "/")
@@ -49,11 +49,11 @@ func grantReaders(sys, dev string, uid int) (int, error) {
 			continue
 		}
 		if err := os.Chown(filepath.Join(dev, node), uid, uid); err != nil {
-			return n, fmt.Errorf("give reader to pcscd: %w", err)
+			return nodes, fmt.Errorf("give reader to pcscd: %w", err)
 		}
-		n++
+		nodes = append(nodes, node)
 	}
-	return n, nil
+	return nodes, nil
 }
 
 // readUevent reads a device's own description in sysfs: KEY=VALUE lines.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,19 +35,22 @@ func (b *box) run() error {
 	ctx, stopAll := context.WithCancel(context.Background())
 	defer stopAll()
 	changed := make(chan struct{}, 1)
+	b.grant()
 	sup := b.supervisor(changed)
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); sup.Run(ctx) }()
 
 	endings := make(chan ending, 4)
 	readers := make(chan struct{}, 1)
-	b.background("device events", func() error {
-		return uevent.Listen(ctx, func(e uevent.Event) {
-			if e == nil || readerEvent(e) {
-				wake(readers)
-			}
+	if b.events != nil {
+		b.background("device events", func() error {
+			return b.events.Run(ctx, func(e uevent.Event) {
+				if e == nil || readerEvent(e) {
+					wake(readers)
+				}
+			})
 		})
-	})
+	}
 	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
 	if err := watchPowerKey("/sys", "/dev", endings); err != nil {
 		b.log.Warn("power button", "err", err)
@@ -102,13 +106,24 @@ func (b *box) loop(sup *supervise.Supervisor, changed, readers <-chan struct{}, 
 	}
 }
 
-// readersChanged lets pcscd see the readers that are there now.
-func (b *box) readersChanged(sup *supervise.Supervisor) {
-	n, err := grantReaders("/sys", "/dev", uidPcscd)
+// grant gives the readers that are there to pcscd and reports whether they are
+// others than before.
+func (b *box) grant() bool {
+	nodes, err := grantReaders("/sys", "/dev", uidPcscd)
 	if err != nil {
 		b.log.Error("card readers", "err", err)
 	}
-	sup.Restart("pcscd", fmt.Sprintf("card readers changed, %d now", n))
+	changed := !slices.Equal(nodes, b.nodes)
+	b.nodes = nodes
+	return changed
+}
+
+// readersChanged lets pcscd see other readers than it has seen at its start. The
+// events of the box's own start come here too, late, and change nothing.
+func (b *box) readersChanged(sup *supervise.Supervisor) {
+	if b.grant() {
+		sup.Restart("pcscd", fmt.Sprintf("card readers changed, %d now", len(b.nodes)))
+	}
 }
 
 // beat shows that the main loop runs.

@@ -16,6 +16,7 @@ import (
 	"clinicgate/firmware/durable"
 	"clinicgate/firmware/logbook"
 	"clinicgate/firmware/module"
+	"clinicgate/firmware/uevent"
 	"clinicgate/firmware/wire"
 )
 
@@ -38,6 +39,8 @@ type box struct {
 	dog    *watchdog
 	state  wire.Init // what does not change after the start
 	data   bool      // /data is the data partition
+	events *uevent.Listener
+	nodes  []string  // device nodes of the readers that pcscd knows
 	seen   published // what was said and published last
 }
 
@@ -71,6 +74,9 @@ func (b *box) prepare() {
 	hw := b.cmd.board
 	b.try(wire.Alarm, "kernel", "run-folders", "restart the box; if it stays, replace it", makeFolders(runFolders))
 	b.try(wire.Warning, "kernel", "setting", "tell cloud ops; the box works without", setAll("/proc/sys", slices.Concat(routing, hardening)))
+	events, err := uevent.Open() // before the drivers: no device's arrival is missed
+	b.events = events
+	b.try(wire.Warning, "devices", "device.events", "restart the box; card readers plugged in later are not seen", err)
 	b.try(wire.Warning, "modules", "module", "tell cloud ops: this release does not fit the board", module.LoadList("/", systemModules))
 	dog, err := openWatchdog(hw.Watchdog)
 	b.dog = dog
@@ -154,8 +160,7 @@ func grantDevices(hw *board.Board) error {
 	for _, n := range deviceNodes(hw.Console.Device) {
 		all = append(all, n.ensure())
 	}
-	_, err := grantReaders("/sys", "/dev", uidPcscd)
-	return errors.Join(append(all, err)...)
+	return errors.Join(all...)
 }
 
 // awaitEntropy waits until the kernel's random numbers are good for keys.

@@ -31,25 +31,36 @@ func Parse(message []byte) (Event, bool) {
 	return e, true
 }
 
-// Listen calls heard for each event of the kernel until ctx ends. Events that
-// came too fast to be kept are replaced by one nil: look for yourself.
-func Listen(ctx context.Context, heard func(Event)) error {
+// Listener hears the kernel's announcements from when it was opened: what comes
+// before Run waits in its queue.
+type Listener struct{ fd int }
+
+// Open begins to listen.
+func Open() (*Listener, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
-		return fmt.Errorf("listen for device events: %w", err)
+		return nil, fmt.Errorf("listen for device events: %w", err)
 	}
-	defer unix.Close(fd)
 	const kernelGroup = 1
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernelGroup}); err != nil {
-		return fmt.Errorf("listen for device events: %w", err)
+	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernelGroup})
+	if err == nil { // a blocking read with a time limit, so that the end of a context is seen
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 500_000})
 	}
-	// A blocking read with a time limit, so that the end of ctx is seen.
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 500_000}); err != nil {
-		return fmt.Errorf("listen for device events: %w", err)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("listen for device events: %w", err)
 	}
+	return &Listener{fd}, nil
+}
+
+// Run calls heard for each event of the kernel until ctx ends, then closes the
+// Listener. Events that came too fast to be kept are replaced by one nil: look for
+// yourself.
+func (l *Listener) Run(ctx context.Context, heard func(Event)) error {
+	defer unix.Close(l.fd)
 	buf := make([]byte, 16<<10)
 	for ctx.Err() == nil {
-		n, from, err := unix.Recvfrom(fd, buf, 0)
+		n, from, err := unix.Recvfrom(l.fd, buf, 0)
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			continue

@@ -38,9 +38,13 @@ func FuzzParse(f *testing.F) {
 
 func TestListenEnds(t *testing.T) {
 	lab.Require(t, lab.Root)
+	l, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Listen(ctx, func(Event) {}) }()
+	go func() { done <- l.Run(ctx, func(Event) {}) }()
 	cancel()
 	select {
 	case err := <-done:
