@@ -35,5 +35,5 @@ var QEMUx86_64 = Board{
 		},
 		Stick: []string{"usb_storage delay_use=0", "sd_mod", "nls_cp437", "nls_ascii", "nls_utf8", "vfat"},
 	},
-	Disk: Disk{ESP: 64, Root: 96, Data: 256},
+	Disk: Disk{ESP: 64, Root: 96, Data: 1024},
 }
