@@ -38,7 +38,7 @@ type Options struct {
 	Domain *vault.Domain
 	Log    *slog.Logger
 	FS     disk.FS // replaces the disk under the log, for tests
-	// SegmentSize in bytes; zero: a sixteenth of Bytes, 4 to 64 MiB.
+	// SegmentSize in bytes; zero: a sixteenth of Bytes, 4 to 16 MiB.
 	SegmentSize int64
 }
 
@@ -69,7 +69,7 @@ func Open(o Options) (*Cache, error) {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	if o.SegmentSize == 0 {
-		o.SegmentSize = min(max(o.Bytes/16, 4<<20), 64<<20)
+		o.SegmentSize = min(max(o.Bytes/16, 4<<20), 16<<20)
 	}
 	if err := durable.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
