@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 // A clinic is syncd as a process, with everything around it made by the test:
 // certificates, cardauth's and netd's word, and an EHR over HTTP.
 type clinic struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	world *pki.World
 	desk  *pki.Device // the workstation
@@ -74,7 +74,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func newClinic(t *testing.T) *clinic {
+func newClinic(t testing.TB) *clinic {
 	t.Helper()
 	c := &clinic{t: t, dir: t.TempDir(), log: &lockedBuffer{}, ehr: newEHR(t)}
 	var err error
@@ -112,7 +112,7 @@ size_mb = 64
 	return c
 }
 
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -295,7 +295,7 @@ type ehr struct {
 	body map[string]string // path and query → body
 }
 
-func newEHR(t *testing.T) *ehr {
+func newEHR(t testing.TB) *ehr {
 	e := &ehr{body: map[string]string{}}
 	e.srv = httptest.NewServer(e)
 	t.Cleanup(func() {

@@ -202,7 +202,7 @@ func TestStoresMend(t *testing.T) {
 	c.wait("an end of the fault", func() bool { return !c.fault(faultStore) })
 }
 
-func readFile(t *testing.T, path string) string {
+func readFile(t testing.TB, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
