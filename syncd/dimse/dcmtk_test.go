@@ -179,12 +179,28 @@ func TestStoreSCU(t *testing.T) {
 			if want := otherReceiver(t, args); !bytes.Equal(got, want) {
 				t.Errorf("%d bytes kept, dcmtk keeps %d, and not the same", len(got), len(want))
 			}
+			readByDCMTK(t, n.queue.Items()[0].Body, m)
 			for _, w := range waveforms(file) {
 				if !bytes.Contains(littleEndian(t, c.syntax, got, w), w) {
 					t.Errorf("a waveform of %d bytes was changed", len(w))
 				}
 			}
 		})
+	}
+}
+
+// readByDCMTK has dcmdump read the whole file we made and say what its header says.
+func readByDCMTK(t *testing.T, file []byte, m dataset.Meta) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kept.dcm")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "dcmdump", "-E", "-Un", "+P", "0002,0003", "+P", "0002,0010", "+P", "0002,0012", path).CombinedOutput()
+	for _, want := range []string{m.Instance, m.Syntax, dataset.ImplementationClassUID} {
+		if err != nil || !strings.Contains(string(out), "["+want+"]") {
+			t.Errorf("dcmdump: %v, lacks %s\n%s", err, want, out)
+		}
 	}
 }
 
