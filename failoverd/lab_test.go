@@ -26,7 +26,6 @@ type clinic struct {
 	t    *testing.T
 	sw   *netns.Space
 	desk *netns.Space
-	n    int
 }
 
 func newClinic(t *testing.T) *clinic {
