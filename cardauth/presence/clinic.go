@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -133,8 +134,9 @@ func (c *Clinic) saw(ctx context.Context, all []pcsc.State) {
 		}
 		if now == nil {
 			missing = append(missing, wire.Fault{
-				Severity: wire.Alarm, Where: "reader " + conf.Match, What: "no card reader of this name is plugged in, room " + conf.Room,
-				Do: "plug the reader in, or correct [[card.reader]] match in the site file",
+				Severity: wire.Alarm, Where: "reader " + conf.Match,
+				What: "no card reader of this name is plugged in, room " + conf.Room + "; there is " + names(all),
+				Do:   "plug the reader in, or correct [[card.reader]] match in the site file",
 			})
 			continue
 		}
@@ -150,6 +152,19 @@ func (c *Clinic) saw(ctx context.Context, all []pcsc.State) {
 // Republish publishes what is, with the faults that stand now.
 func (c *Clinic) Republish() {
 	c.do(func(*session.Machine) []session.Event { return nil })
+}
+
+// names lists the readers that are plugged in, for whoever has to write one of them
+// into the site file.
+func names(all []pcsc.State) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	var quoted []string
+	for _, s := range all {
+		quoted = append(quoted, strconv.Quote(s.Reader))
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // match finds the first reader whose name begins as configured.
