@@ -17,6 +17,10 @@ import (
 	"clinicgate/image/lab/clinic"
 )
 
+// QEMUReader is how QEMU's USB reader begins its name: libccid takes it for the
+// model whose numbers it bears.
+const QEMUReader = "Gemalto"
+
 // Image is the box as it ships: the built image in a virtual machine.
 type Image struct {
 	Slot *pivcard.Slot // the reader's
@@ -40,7 +44,7 @@ func NewImage(c *clinic.Clinic, image string) (*Image, error) {
 		return nil, fmt.Errorf("make the site stick: %w: %s", err, out)
 	}
 	b.cfg = qemu.Config{
-		Image: image, Dir: dir, UEFI: true, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
+		Image: image, Dir: dir, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
 	}
 	for cable, role := range ports {
 		theirs, ours := filepath.Join(c.Dir, role+".vm"), filepath.Join(c.Dir, role+".lab")

@@ -183,7 +183,7 @@ func (b *Namespace) log(name string) string {
 }
 
 // services are the box's on the LAN, at the clinic's address.
-var services = []string{"8443", "8444"}
+var services = []string{"8443", "8444", "8883", "11112"}
 
 // bootLimit is how long a box may take until its services answer.
 const bootLimit = time.Minute

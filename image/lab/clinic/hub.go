@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
@@ -61,9 +62,21 @@ func (c *Clinic) wireGuard(ctx context.Context, space *netns.Space, device strin
 	return p, space.Up(device)
 }
 
+// Handshake says whether the hub has met the box.
+func (c *Clinic) Handshake(ctx context.Context) (bool, error) {
+	out, err := proc.Run(ctx, c.Hub, "wg", "show", c.hubDevice(), "latest-handshakes")
+	if err != nil {
+		return false, err
+	}
+	fields := strings.Fields(string(out)) // the box's key and the time in seconds, 0 for never
+	return len(fields) == 2 && fields[1] != "0", nil
+}
+
+func (c *Clinic) hubDevice() string { return "wg-" + c.Name }
+
 // startHub starts the cloud's end of the tunnel.
 func (c *Clinic) startHub(ctx context.Context) error {
-	device := "wg-" + c.Name
+	device := c.hubDevice()
 	peer := wgPeer{Key: c.keys.box.Public, Allowed: BoxInside + "/32,10.20.0.0/24"}
 	if _, err := c.wireGuard(ctx, c.Hub, device, c.keys.hub, "51820", peer); err != nil {
 		return err
