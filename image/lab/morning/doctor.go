@@ -104,9 +104,10 @@ func (m *Morning) signIn(ctx context.Context) error {
 	return m.enterPIN(ctx)
 }
 
-// settle is how long a person waits for the reader's light before trying again:
-// pcscd looks every 400 ms, and a card must answer before it is known.
-const settle = 10 * time.Second
+// settle is how long a person waits for the reader's light: pcscd looks every 400
+// ms, a card must answer before it is known, and a box that has just booted is
+// still finding its readers.
+const settle = 20 * time.Second
 
 // enterPIN signs in, waiting while the gateway says that there is no card yet.
 func (m *Morning) enterPIN(ctx context.Context) error {
@@ -121,12 +122,12 @@ func (m *Morning) enterPIN(ctx context.Context) error {
 	return nil
 }
 
-// try signs in; "no-card" right after a card went in means not yet.
+// try signs in; "no-reader" and "no-card" right after a card went in mean not yet.
 func (m *Morning) try(ctx context.Context, pin string) (*station.Login, error) {
 	for end := time.Now().Add(settle); ; time.Sleep(100 * time.Millisecond) {
 		login, err := m.ws.Login(ctx, room, pin)
 		var no *station.Refusal
-		if !errors.As(err, &no) || !no.Of("no-card") || time.Now().After(end) {
+		if !errors.As(err, &no) || !no.Of("no-card") && !no.Of("no-reader") || time.Now().After(end) {
 			return login, err
 		}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/suyashkumar/dicom"
 	"github.com/suyashkumar/dicom/pkg/tag"
 
-	"clinicgate/firmware/lab/pki"
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/image/lab/clinic"
 )
@@ -56,7 +55,7 @@ func (m *Morning) storeECG(ctx context.Context) error {
 }
 
 // topic is where monitors publish ECGs.
-const topic = "ecg/monitor1/scp-ecg"
+const topic = "clinic/monitor1/ecg"
 
 func (m *Morning) publishECG(ctx context.Context) error {
 	file := m.testdata("ecgtoolkit.scp")
@@ -65,7 +64,7 @@ func (m *Morning) publishECG(ctx context.Context) error {
 		return err
 	}
 	out, err := proc.Run(ctx, m.Clinic.Monitor, "mosquitto_pub", "-d", "-V", "mqttv5", "-q", "1", "-i", "monitor1", "-t", topic, "-f", file,
-		"-h", pki.GatewayName, "-p", "8883", "--cafile", m.Clinic.Device("ca.pem"),
+		"-h", clinic.Gateway, "-p", "8883", "--cafile", m.Clinic.Device("ca.pem"),
 		"--cert", m.Clinic.Device("monitor1.crt"), "--key", m.Clinic.Device("monitor1.key"))
 	if err != nil {
 		return err

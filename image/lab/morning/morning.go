@@ -55,6 +55,7 @@ type step struct {
 // steps are the morning, in order. Each counts on those before it.
 var steps = []step{
 	{"", "the box has booted and its services answer", (*Morning).boot},
+	{"", "its tunnel to the hub stands", (*Morning).tunnel},
 	{"a", "card in, PIN: the doctor is signed in", (*Morning).signIn},
 	{"a", "a patient's record is read from the cloud", (*Morning).readPatient},
 	{"a", "and that patient's Observations", (*Morning).readObservations},
@@ -103,18 +104,53 @@ func (m *Morning) Play(ctx context.Context) error {
 
 func (m *Morning) boot(ctx context.Context) error { return m.Box.Boot(ctx) }
 
-func (m *Morning) readStatus(ctx context.Context) error {
-	text, err := m.Box.Status(ctx)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(m.Out, text)
-	for _, want := range statusSays {
-		if !regexp.MustCompile(want).MatchString(text) {
-			return fmt.Errorf("gatectl status doesn't say %q", want)
+// online is how long a box that has booted may take to find a provider and the hub.
+const online = time.Minute
+
+// tunnel waits until the hub has shaken hands with the box.
+func (m *Morning) tunnel(ctx context.Context) error {
+	for end := time.Now().Add(online); ; time.Sleep(200 * time.Millisecond) {
+		met, err := m.Clinic.Handshake(ctx)
+		if err != nil || met {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("no handshake with the hub within %v", online)
 		}
 	}
-	return nil
+}
+
+// abreast is how long the status may lag behind what happened.
+const abreast = 15 * time.Second
+
+// readStatus reads the status until it says what it should, and shows it.
+func (m *Morning) readStatus(ctx context.Context) error {
+	for end := time.Now().Add(abreast); ; time.Sleep(500 * time.Millisecond) {
+		text, err := m.Box.Status(ctx)
+		if err != nil {
+			return err
+		}
+		wrong := unsaid(text)
+		if wrong == "" || time.Now().After(end) {
+			fmt.Fprintln(m.Out, text)
+		}
+		switch {
+		case wrong == "":
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("gatectl status doesn't say %q", wrong)
+		}
+	}
+}
+
+// unsaid is the first of statusSays that text doesn't say.
+func unsaid(text string) string {
+	for _, want := range statusSays {
+		if !regexp.MustCompile(want).MatchString(text) {
+			return want
+		}
+	}
+	return ""
 }
 
 // statusSays is what a technician should read at the end of this morning: ISP A is
