@@ -10,6 +10,7 @@ import (
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/metric"
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/apply"
 	"clinicgate/netd/config"
@@ -46,7 +47,9 @@ type box struct {
 
 	events chan func(now time.Time) // done by the loop
 	hands  sync.WaitGroup           // goroutines that send events
-	shown  atomic.Pointer[shown]    // for the control socket; safe for concurrent use
+	// For the control socket; both safe for concurrent use.
+	shown   atomic.Pointer[shown]
+	metrics metric.Set
 }
 
 // shown is what GET /state says.
@@ -191,6 +194,7 @@ func (b *box) settle(now time.Time) {
 	ups := b.known()
 	if active := plan.Active(ups, b.active); active != b.active {
 		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
+		b.metrics.Counter("netd_switches_total", "Times that new flows were sent by another uplink.").Inc()
 		b.active, b.news = active, true
 	}
 	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
@@ -312,6 +316,7 @@ func (b *box) publish(now time.Time) {
 	if err := b.env.Publish(wire.NetFile, n); err != nil {
 		b.env.Log.Error("publish", "err", err)
 	}
+	measure(&b.metrics, n)
 	b.shown.Store(&shown{Net: n, Plan: lines(b.applied)})
 }
 

@@ -65,6 +65,9 @@ func bothUp(t *testing.T, bin string) {
 	if got := w.run(w.pc, "curl", "-s", "--unix-socket", filepath.Join(w.dir, "run/netd.sock"), "http://netd/state"); !strings.Contains(got, `"route default via 100.64.1.1 dev wan1 table 254`) {
 		t.Errorf("GET /state: %s", got)
 	}
+	if got := w.run(w.pc, "curl", "-s", "--unix-socket", filepath.Join(w.dir, "run/netd.sock"), "http://netd/metrics"); !strings.Contains(got, `netd_uplink_active{uplink="isp-a"} 1`) {
+		t.Errorf("GET /metrics: %s", got)
+	}
 }
 
 // silence makes provider A swallow every packet; carrier and addresses stay.

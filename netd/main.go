@@ -32,6 +32,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(b.shown.Load()) // a caller that hung up
 	})
+	mux.Handle("GET /metrics", &b.metrics)
 	return daemon.Run(ctx,
 		daemon.Task{Name: "loop", Run: b.loop},
 		daemon.Task{Name: "links", Run: func(ctx context.Context) error {
