@@ -88,7 +88,8 @@ func explain(act string, err error) error {
 		return fmt.Errorf("%s: %w", act, err)
 	}
 	switch code {
-	case scard.ErrNoService, scard.ErrServiceStopped, scard.ErrCommError, scard.ErrInvalidHandle:
+	case scard.ErrNoService, scard.ErrServiceStopped, scard.ErrCommError, scard.ErrInvalidHandle,
+		scard.ErrSecurityViolation: // a killed pcscd's socket makes libpcsclite say so, now and then
 		return fmt.Errorf("%s: %w (%v)", act, ErrService, code)
 	case scard.ErrNoSmartcard, scard.ErrRemovedCard:
 		return fmt.Errorf("%s: %w (%v)", act, ErrNoCard, code)

@@ -5,6 +5,9 @@ package pcsc
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -49,11 +52,23 @@ func (s states) until(what string, ok func(State) bool) State {
 	}
 }
 
-// The life of a reader in one test, because libpcsclite reads the name of its
-// socket once per process: card in, used by us alone, swapped, out, pcscd killed.
+// pointAt has libpcsclite use d. It reads the name of its socket once per process,
+// so the name is the process's own and a link behind it leads to the daemon.
+func pointAt(t *testing.T, d *pcscd.Daemon) {
+	t.Helper()
+	name := filepath.Join(os.TempDir(), fmt.Sprintf("pcscd-of-%d.comm", os.Getpid()))
+	_ = os.Remove(name) // of an earlier test
+	if err := os.Symlink(d.Socket(), name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(name) })
+	t.Setenv("PCSCLITE_CSOCK_NAME", name)
+}
+
+// The life of a reader: card in, used by us alone, swapped, out, pcscd killed.
 func TestReaderLife(t *testing.T) {
 	d := pcscd.Start(t)
-	t.Setenv("PCSCLITE_CSOCK_NAME", d.Socket())
+	pointAt(t, d)
 	slot := pivcard.NewSlot()
 	d.Plug(t, slot, 0)
 	seen, ended := follow(t)
