@@ -153,16 +153,20 @@ func firewallTruth(t *testing.T, bin string) {
 		{"B, not opened", w.hub, "198.51.100.2:22", false},
 		{"hub into the box", w.hub, "10.99.0.2:8443", false},
 	} {
-		if err := reach(c.from, c.to); (err == nil) != c.want {
+		within := silence
+		if c.want {
+			within = answer
+		}
+		if err := reach(c.from, c.to, within); (err == nil) != c.want {
 			t.Errorf("%s: %s: got %v, want %v", c.who, c.to, err, c.want)
 		}
 	}
 	for to, from := range map[string]*netns.Space{a + ":9999": w.ispA, "198.51.100.2:8443": w.hub, "10.20.0.2:8443": w.pc} {
-		if udp(from, to) {
+		if udp(from, to, silence) {
 			t.Errorf("UDP to %s: answered, want only TCP there", to)
 		}
 	}
-	if !udp(w.pc, "192.0.2.1:80") {
+	if !udp(w.pc, "192.0.2.1:80", answer) {
 		t.Error("UDP from the LAN to the internet: no answer")
 	}
 	w.scan(a)
@@ -175,7 +179,7 @@ func (w *world) scan(a string) {
 	var wg sync.WaitGroup
 	for port := 1; port <= 400; port++ {
 		wg.Go(func() {
-			err := reach(w.ispA, fmt.Sprintf("%s:%d", a, port))
+			err := reach(w.ispA, fmt.Sprintf("%s:%d", a, port), silence)
 			if !silent(err) {
 				w.t.Errorf("scan from A: port %d: %v", port, err)
 			}
@@ -210,19 +214,6 @@ func (w *world) linkLocal(dev string) string {
 		w.t.Fatalf("no link-local address: %s", out)
 	}
 	return six
-}
-
-// udp says whether a datagram is answered.
-func udp(from *netns.Space, to string) bool {
-	c, err := from.DialContext(context.Background(), "udp4", to)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(reachTime))
-	_, _ = c.Write([]byte("x"))
-	_, err = c.Read(make([]byte, 1))
-	return err == nil
 }
 
 // noLink: a port without a cable is said to be one; the cable back in heals it.
@@ -345,7 +336,7 @@ func noKey(t *testing.T, bin string) {
 	if f := fault(n, "tunnel.broken"); f == nil || !strings.Contains(f.What, "read tunnel key: open ") || !strings.Contains(f.Do, "secrets/netd/hub.key") {
 		t.Errorf("faults: %+v", n.Faults)
 	}
-	if err := reach(w.pc, "10.98.1.10:80"); err == nil || !strings.Contains(err.Error(), "no route to host") && !strings.Contains(err.Error(), "unreachable") {
+	if err := reach(w.pc, "10.98.1.10:80", answer); err == nil || !strings.Contains(err.Error(), "no route to host") && !strings.Contains(err.Error(), "unreachable") {
 		t.Errorf("packet for the tunnel: %v", err)
 	}
 	w.must(os.Rename(key+".away", key))

@@ -150,16 +150,16 @@ func (k *talk) alive(t *testing.T, what string) {
 	}
 }
 
-// reach says whether a TCP connection succeeds and carries an answer.
-func reach(from *netns.Space, to string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), reachTime)
+// reach says whether a TCP connection succeeds and carries an answer in time.
+func reach(from *netns.Space, to string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	c, err := from.DialContext(ctx, "tcp4", to)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(reachTime))
+	_ = c.SetDeadline(time.Now().Add(within))
 	if _, err := c.Write([]byte("x")); err != nil {
 		return err
 	}
@@ -167,8 +167,25 @@ func reach(from *netns.Space, to string) error {
 	return err
 }
 
-// reachTime is a long time for a packet between two namespaces.
-const reachTime = 700 * time.Millisecond
+const (
+	// silence is a long time for a packet between two namespaces.
+	silence = 700 * time.Millisecond
+	// answer is how long a busy machine may take with one that is expected.
+	answer = 5 * time.Second
+)
+
+// udp says whether a datagram is answered in time.
+func udp(from *netns.Space, to string, within time.Duration) bool {
+	c, err := from.DialContext(context.Background(), "udp4", to)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(within))
+	_, _ = c.Write([]byte("x"))
+	_, err = c.Read(make([]byte, 1))
+	return err == nil
+}
 
 // silent says whether an error is that of a packet nobody answered.
 func silent(err error) bool {
