@@ -15,7 +15,7 @@ import (
 const alarmStays = time.Hour
 
 // lostAfter is how long the EHR may be silent before a person is told: a failover
-// is not worth a line.
+// or a boot is not worth a line.
 const lostAfter = 10 * time.Second
 
 // report publishes syncd.json and states the faults that are looked at, not
@@ -25,7 +25,7 @@ func (s *state) report(now time.Time) {
 	contact, wrong := s.ehr.Status()
 	if wrong == "" {
 		s.env.Faults.Clear(faultLost, where)
-	} else if now.Sub(contact) > lostAfter {
+	} else if now.Sub(contact) > lostAfter && now.Sub(s.started) > lostAfter {
 		s.env.Faults.Raise(wire.Fault{
 			ID: faultLost, Severity: wire.Warning, Where: where, What: wrong,
 			Do: "see the uplinks and tunnels; records read before are shown meanwhile and marked as old",

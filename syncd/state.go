@@ -37,6 +37,7 @@ type state struct {
 	shown  atomic.Pointer[wire.Sync] // what was published last
 
 	metrics  metric.Set
+	started  time.Time
 	starting sync.WaitGroup // endpoints that have not been tried yet
 
 	mu     sync.Mutex
@@ -60,7 +61,7 @@ const (
 
 // open opens the stores. It leaves nothing open when it fails.
 func open(env *daemon.Env, cfg config.Config) (*state, error) {
-	s := &state{env: env, cfg: cfg, ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
+	s := &state{env: env, cfg: cfg, started: time.Now(), ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
 	if err := s.openStores(); err != nil {
 		s.close()
 		return nil, err
