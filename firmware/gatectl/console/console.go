@@ -27,9 +27,9 @@ type Command struct {
 
 const (
 	maxLine = 200
-	// patience is how many lines that are no command are answered in a row. After
-	// that the console is silent until a word of the menu comes: noise must not make
-	// more noise, and a digit between two line ends is often noise.
+	// patience is how many lines that are no command, or empty, are answered in a
+	// row. After that the console is silent until a word of the menu comes: noise must
+	// not make more noise, and a digit between two line ends is often noise.
 	patience = 3
 )
 
@@ -39,9 +39,9 @@ func Run(in io.Reader, out io.Writer, first func(io.Writer), commands []Command)
 	c := &session{in: bufio.NewReaderSize(in, 4096), out: out, commands: commands}
 	first(c)
 	c.menu()
-	unknown := 0
+	unknown, empty := 0, 0
 	for c.err == nil {
-		if unknown <= patience {
+		if unknown <= patience && empty <= patience {
 			c.say(Prompt)
 		}
 		line, err := c.readLine()
@@ -51,10 +51,15 @@ func Run(in io.Reader, out io.Writer, first func(io.Writer), commands []Command)
 			}
 			return err
 		}
-		switch known := c.obey(line, unknown); {
-		case known:
+		if line == "" { // Enter on a line just plugged in: what is this?
+			if empty++; empty <= patience && unknown <= patience {
+				c.menu()
+			}
+			continue
+		}
+		if empty = 0; c.obey(line, unknown) {
 			unknown = 0
-		case line != "":
+		} else {
 			unknown++
 		}
 	}
@@ -113,8 +118,6 @@ func (c *session) obey(line string, unknown int) bool {
 		ok = ok && cmd.Word == word
 	}
 	switch {
-	case line == "":
-		return false
 	case word == "help" || word == "?":
 		c.help()
 		return true

@@ -47,7 +47,7 @@ func TestCommands(t *testing.T) {
 		"failure":         {"log fails\nstatus\n", "log fails status", "log: no"},
 		"help":            {"help\n", "", "3) poweroff"},
 		"question mark":   {"?\n", "", "2) log"},
-		"empty":           {"\n\n", "", Prompt + Prompt + Prompt},
+		"empty":           {"\n", "", Prompt + " 1)status 2)log 3)poweroff" + Prompt},
 		"unknown":         {"sh\n", "", "no such command"},
 		"number 0":        {"0\n", "", "no such command"},
 		"number 4":        {"4\n", "", "no such command"},
@@ -83,6 +83,7 @@ func TestNoise(t *testing.T) {
 	for name, in := range map[string]string{
 		"random":            string(noise),
 		"one long line":     strings.Repeat("status ", 1<<17),
+		"line ends":         strings.Repeat("\r\n\n", 1<<18),
 		"lines of no sense": strings.Repeat("rm -rf /\n", 1<<17),
 	} {
 		t.Run(name, func(t *testing.T) {
