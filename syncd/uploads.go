@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"path/filepath"
 	"time"
@@ -64,8 +63,6 @@ func (s *state) uploads() []daemon.Task {
 			if err != nil {
 				return nil, err
 			}
-			// Devices are older than workstations, and name no protocol.
-			conf.MinVersion, conf.NextProtos = tls.VersionTLS12, nil
 			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, Log: s.env.Log})
 			if err != nil {
 				return nil, err
