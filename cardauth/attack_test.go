@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -313,4 +315,22 @@ func TestNoReader(t *testing.T) {
 	})
 	d.fault("card.no-reader")
 	d.refused(d.login(rightPIN), http.StatusServiceUnavailable, "no-reader")
+}
+
+// A box under load keeps its sessions: the card is still there.
+func TestSessionSurvivesLoad(t *testing.T) {
+	d := newDesk(t)
+	d.insert(d.card(d.world.Professionals, "1"))
+	a := d.mustLogin()
+	for range 2 * runtime.NumCPU() {
+		hog := exec.Command("sh", "-c", "while :; do :; done")
+		if err := hog.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = hog.Process.Kill(); _ = hog.Wait() }()
+	}
+	time.Sleep(8 * time.Second)
+	if got := d.call(d.ws, "/v1/renew", a.Token, ""); got.Status != http.StatusOK {
+		t.Errorf("the session is gone: %+v", got)
+	}
 }

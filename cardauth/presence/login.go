@@ -107,7 +107,7 @@ func (r *reader) login(l *login) result {
 		return result{err: err}
 	}
 	now := time.Now()
-	s.Due = due(now, r.link.took)
+	s.Due = due(now, r.link.took, r.link.worst)
 	opened := r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
 	if len(opened) == 0 { // detached meanwhile
 		return result{err: refuse(session.NoReader, "the card reader was unplugged")}

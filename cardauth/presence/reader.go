@@ -106,9 +106,10 @@ func (r *reader) pause() time.Duration {
 // between is the pause after a proof that took so long.
 func between(took time.Duration) time.Duration { return min(max(idle*took, minBeat), maxBeat) }
 
-// due is when the next proof must be there, after one that took so long.
-func due(now time.Time, took time.Duration) time.Time {
-	return now.Add(between(took) + max(patience, 4*took))
+// due is when the next proof must be there, after one that took so long and
+// others before it that took up to worst.
+func due(now time.Time, took, worst time.Duration) time.Time {
+	return now.Add(between(took) + max(patience, 4*worst))
 }
 
 // look takes in what pcscd sees. A count of events that moved while a card was in
@@ -203,11 +204,11 @@ func (r *reader) beat() {
 	}
 	err := r.prove(r.card, "presence")
 	if err == nil {
-		took := r.link.took
+		took, worst := r.link.took, r.link.worst
 		lives := false
 		r.c.do(func(m *session.Machine) []session.Event {
 			now := time.Now()
-			lives = m.Proved(now, due(now, took), r.card.id)
+			lives = m.Proved(now, due(now, took, worst), r.card.id)
 			return nil
 		})
 		if lives {
@@ -250,6 +251,8 @@ func (r *reader) prove(p *proof, purpose string) error {
 	start := time.Now()
 	err := p.piv.Prove(piv.SlotAuthentication, p.key, msg)
 	r.link.took = time.Since(start)
+	// A spell of slowness is forgotten within some ten proofs.
+	r.link.worst = max(r.link.took, r.link.worst*3/4)
 	return err
 }
 
@@ -267,11 +270,11 @@ func (r *reader) logout(id string) {
 }
 
 // tracked is a link that remembers whether it broke, and how long the last proof
-// took.
+// and the slowest of the recent ones took.
 type tracked struct {
 	Link
-	broken error
-	took   time.Duration
+	broken      error
+	took, worst time.Duration
 }
 
 // Transmit sends nothing after an error: what answers may be another card.
