@@ -145,8 +145,10 @@ func (m *Machine) Answered(seq uint64, now time.Time) {
 	m.Tick(now)
 }
 
+// smooth takes in one round trip. While the uplink is down the last one stands
+// alone: what waited for a neighbour or a modem to wake says nothing about later.
 func (m *Machine) smooth(rtt time.Duration) {
-	if m.st.RTT == 0 {
+	if m.st.RTT == 0 || m.st.State == wire.UplinkDown {
 		m.st.RTT = rtt
 		return
 	}
@@ -187,13 +189,13 @@ func (m *Machine) judgeDown(now time.Time) {
 	n := m.inRow(now)
 	switch {
 	case !m.failed && n > 0:
+		m.probes = m.probes[len(m.probes)-n:] // those of before it answered are not held against it
 		m.enter(wire.UplinkUp, "first probe answered", now)
 	case n >= m.cfg.Back:
-		m.probes = m.probes[len(m.probes)-n:] // the loss it came from is not held against it
+		m.probes = m.probes[len(m.probes)-n:] // nor is the loss it came from
 		m.failed = false
 		m.enter(wire.UplinkUp, fmt.Sprintf("%d probes in a row answered", n), now)
 	case !m.failed && m.silent(now) >= m.cfg.Lost:
-		m.failed = true
 		m.enter(wire.UplinkDown, "no probe answered since the address came", now)
 	}
 }
