@@ -94,10 +94,11 @@ func (t *tunnelHands) follow(now time.Time) {
 		return
 	}
 	st := t.b.ups[t.b.active].machine.Status()
-	if !uplink.Usable(st.State) && now.Sub(st.Since) < patience {
+	proven := uplink.Usable(st.State)
+	if !proven && now.Sub(st.Since) < patience {
 		return
 	}
-	if err := t.tunnel.Use(t.b.active); err != nil {
+	if err := t.tunnel.Use(t.b.active, proven); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
 	}
 }

@@ -31,7 +31,8 @@ type Tunnel struct {
 	dev  *device.Device
 
 	mu     sync.Mutex
-	active int // -1: none yet
+	active int  // -1: none yet
+	proven bool // the active uplink was when it was last named
 	called time.Time
 }
 
@@ -69,14 +70,15 @@ const (
 	callGap = 250 * time.Millisecond
 )
 
-// Use sends by uplink i from now on. The hub learns of it at once by a keepalive;
+// Use sends by uplink i from now on; proven says that it is known to work. The hub learns of it at once by a keepalive;
 // without a live session it is called anew, not waiting for the retry of a call
-// that went by another uplink. While such a call is on its way it does nothing:
-// state what you want until it is so.
-func (t *Tunnel) Use(i int) error {
+// that went by another uplink, or by this one before it was proven. While such a
+// call is on its way it does nothing: state what you want until it is so.
+func (t *Tunnel) Use(i int, proven bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i == t.active {
+	if i == t.active && (!proven || t.proven) {
+		t.proven = proven
 		return nil
 	}
 	st, err := t.status()
@@ -88,7 +90,7 @@ func (t *Tunnel) Use(i int) error {
 	if !live && time.Since(t.called) < callGap {
 		return nil
 	}
-	t.active = i
+	t.active, t.proven = i, proven
 	t.bind.active.Store(int32(i))
 	if live {
 		peer.SendKeepalive()
