@@ -99,9 +99,9 @@ type intake struct {
 	chunks  []segment.Ref // appended and pinned
 }
 
-// next reads up to a chunk. The last is shorter than chunkSize, perhaps empty.
+// next fills buf, a chunk long. The last piece is shorter, perhaps empty.
 func (in *intake) next(buf []byte) ([]byte, error) {
-	n, err := io.ReadFull(in.body, buf[:chunkSize])
+	n, err := io.ReadFull(in.body, buf)
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = nil
 	}
@@ -125,13 +125,13 @@ func (in *intake) finish(it *Item) error {
 
 // repeat handles an identity that is known.
 func (in *intake) repeat(it Item, have Brief) (Receipt, error) {
-	buf := make([]byte, chunkSize)
+	buf := make([]byte, in.q.chunk)
 	for {
 		piece, err := in.next(buf)
 		if err != nil {
 			return Receipt{}, fmt.Errorf("accept: %w", err)
 		}
-		if len(piece) < chunkSize {
+		if len(piece) < len(buf) {
 			break
 		}
 	}
@@ -147,9 +147,9 @@ func (in *intake) repeat(it Item, have Brief) (Receipt, error) {
 // take makes a new item durable: in one record if its body is small, else chunk
 // by chunk as it comes, and its record last.
 func (in *intake) take(it Item) (*entry, error) {
-	buf := make([]byte, chunkSize)
+	buf := make([]byte, in.q.chunk)
 	piece, err := in.next(buf)
-	for err == nil && len(piece) == chunkSize {
+	for err == nil && len(piece) == len(buf) {
 		if err = in.chunk(piece); err == nil {
 			piece, err = in.next(buf)
 		}

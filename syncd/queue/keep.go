@@ -38,15 +38,15 @@ func (q *Queue) forget(before time.Time) {
 	}
 }
 
-// giveUpOldest retires the oldest segment if nothing in it is needed. Items held
-// there are moved to the front first if they are all that is.
+// giveUpOldest retires the oldest segment if nothing in it is needed. If only held
+// items are, and behind them is room to gain, they are moved to the front first.
 func (q *Queue) giveUpOldest() (bool, error) {
 	all := q.log.Segments()
 	if len(all) < 3 || all[0].Last {
 		return false, nil // too few to gain anything
 	}
 	gen := all[0].Gen
-	if held := q.onlyHeld(gen); len(held) > 0 {
+	if held := q.onlyHeld(gen); len(held) > 0 && q.worthMoving(all) {
 		for _, id := range held {
 			if err := q.move(id); err != nil {
 				return false, fmt.Errorf("move item %v: %w", id, err)
@@ -68,6 +68,25 @@ func (q *Queue) giveUpOldest() (bool, error) {
 		return false, fmt.Errorf("maintain queue: %w", err)
 	}
 	return true, nil
+}
+
+// worthMoving reports that at least half of the log is of no use any more. So all
+// that is ever moved is less than what comes free by it, and a log full of held
+// items lies still.
+func (q *Queue) worthMoving(all []segment.Segment) bool {
+	var used, needed int64
+	for _, s := range all {
+		used += s.Used
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range q.entries {
+		needed += e.ref.Size() + e.mark.Size()
+		for _, c := range e.chunks {
+			needed += c.Size()
+		}
+	}
+	return used > 2*needed
 }
 
 // onlyHeld lists the items that need a segment, if all of them are held.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,8 @@ type Options struct {
 	Domain    *vault.Domain   // seals everything
 	Retention time.Duration   // a delivered item is kept so long, and its Key known; zero: 30 days
 	Segment   segment.Options // of the log
+
+	chunk int // piece of a body; tests have small ones
 }
 
 const defaultRetention = 30 * 24 * time.Hour
@@ -26,6 +29,7 @@ type Queue struct {
 	domain    *vault.Domain
 	log       *segment.Log
 	retention time.Duration
+	chunk     int
 
 	// keep is held for reading from an append until what it wrote is counted in
 	// pins, and for writing while segments are given up.
@@ -76,12 +80,15 @@ func Open(dir string, o Options) (*Queue, error) {
 	if o.Retention == 0 {
 		o.Retention = defaultRetention
 	}
+	if o.chunk == 0 {
+		o.chunk = chunkSize
+	}
 	log, err := segment.Open(filepath.Join(dir, "log"), o.Segment)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q := &Queue{
-		domain: o.Domain, log: log, retention: o.Retention,
+		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk,
 		entries: map[ID]*entry{}, claims: map[ID]chan struct{}{}, pins: map[uint64]int{}, totals: map[lane.Lane]uint64{},
 	}
 	if err := q.replay(); err != nil {
@@ -126,7 +133,24 @@ func (q *Queue) replay() error {
 			e.apply(m)
 		}
 	}
+	q.forgetAgain()
 	return nil
+}
+
+// forgetAgain drops what an earlier life had forgotten: delivered items of which
+// a part lay in a segment that was given up.
+func (q *Queue) forgetAgain() {
+	live := map[uint64]bool{}
+	for _, s := range q.log.Segments() {
+		live[s.Gen] = true
+	}
+	for id, e := range q.entries {
+		gone := func(c segment.Ref) bool { return !live[c.Segment()] }
+		if e.State == Delivered && slices.ContainsFunc(e.chunks, gone) {
+			q.unpin(e)
+			delete(q.entries, id)
+		}
+	}
 }
 
 // An incarnation is one acceptance of an item.

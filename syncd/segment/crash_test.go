@@ -158,7 +158,7 @@ func (w *witness) retire(l *Log) error {
 }
 
 func smallLog(fs disk.FS) (*Log, error) {
-	return Open("", Options{SegmentSize: minSize, FS: fs, background: func(f func()) { f() }})
+	return Open("", Options{SegmentSize: minSize, FS: fs, Background: func(f func()) { f() }})
 }
 
 // runCrash plays four lives: work with one fault at step at of the first, each

@@ -49,8 +49,9 @@ type Options struct {
 	KeepFree int64
 	// FS replaces the disk, for tests.
 	FS disk.FS
-
-	background func(func()) // runs work aside; tests run it in place
+	// Background runs what is prepared aside. Nil: a goroutine. Tests run it in place,
+	// so that every run takes the same steps.
+	Background func(func())
 }
 
 // A Log is an open log. Its methods are safe for concurrent use.
@@ -103,8 +104,8 @@ func Open(dir string, o Options) (*Log, error) {
 		}
 		l.fs, l.disk = d, d
 	}
-	if o.background == nil {
-		l.o.background = l.aside.Go
+	if o.Background == nil {
+		l.o.Background = l.aside.Go
 	}
 	if o.SegmentSize == 0 {
 		l.o.SegmentSize = defaultSize

@@ -168,7 +168,7 @@ func TestFullDiskAndReserve(t *testing.T) {
 }
 
 func TestMaxBytes(t *testing.T) {
-	l, err := Open("", Options{SegmentSize: minSize, MaxBytes: 3 * minSize, FS: crashdisk.New(), background: func(f func()) { f() }})
+	l, err := Open("", Options{SegmentSize: minSize, MaxBytes: 3 * minSize, FS: crashdisk.New(), Background: func(f func()) { f() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,9 @@ package segment
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"clinicgate/syncd/disk"
@@ -73,23 +75,26 @@ func (l *Log) Retire(gen uint64) error {
 	return nil
 }
 
-// unname takes the segment's live name away, once.
+// unname takes the segment's live name away, once. A name that is gone went in an
+// earlier call that was told it had failed.
 func (l *Log) unname(s *segment, reuse bool) error {
 	if s.name == "" || s.name == freeName(s.gen) {
 		return nil // done by an earlier call, whose sync failed
 	}
 	if !reuse {
 		err := l.fs.Remove(s.name)
-		if err == nil {
-			s.name = ""
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		return err
+		s.name = ""
+		return nil
 	}
 	err := l.fs.Rename(s.name, freeName(s.gen))
-	if err == nil {
-		s.name = freeName(s.gen)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	s.name = freeName(s.gen)
+	return nil
 }
 
 // begin makes a spare the active segment. Only the leader calls it.
@@ -195,7 +200,7 @@ func (l *Log) prepare() {
 	if !idle {
 		return
 	}
-	l.o.background(func() {
+	l.o.Background(func() {
 		for l.needsSpare() && l.makeSpare() == nil {
 		}
 		l.space.Lock()
