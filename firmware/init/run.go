@@ -40,7 +40,7 @@ func (b *box) run() error {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); sup.Run(ctx) }()
 
-	endings := make(chan ending, 4)
+	endings := b.endings
 	readers := make(chan struct{}, 1)
 	if b.events != nil {
 		b.background("device events", func() error {
@@ -52,9 +52,6 @@ func (b *box) run() error {
 		})
 	}
 	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
-	if err := watchPowerKey("/sys", "/dev", endings); err != nil {
-		b.log.Warn("power button", "err", err)
-	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil { // Ctrl-Alt-Del is SIGINT
@@ -62,6 +59,9 @@ func (b *box) run() error {
 	}
 	how := b.loop(sup, changed, readers, endings, signals)
 	say("%s: stopping", how)
+	for _, s := range sup.Services() {
+		b.log.Info("service at the end", "service", s.Name, "state", s.State, "restarts", s.Restarts, "rss", s.RSS)
+	}
 	stopAll()
 	b.awaitStop(stopped)
 	return b.end(how)

@@ -32,16 +32,17 @@ const openFiles = 4096
 
 // box is the running system as PID 1 sees it.
 type box struct {
-	cmd    cmdline
-	book   *logbook.Book
-	log    *slog.Logger
-	faults *faults
-	dog    *watchdog
-	state  wire.Init // what does not change after the start
-	data   bool      // /data is the data partition
-	events *uevent.Listener
-	nodes  []string  // device nodes of the readers that pcscd knows
-	seen   published // what was said and published last
+	cmd     cmdline
+	book    *logbook.Book
+	log     *slog.Logger
+	faults  *faults
+	dog     *watchdog
+	state   wire.Init   // what does not change after the start
+	data    bool        // /data is the data partition
+	endings chan ending // how somebody wants it to end
+	events  *uevent.Listener
+	nodes   []string  // device nodes of the readers that pcscd knows
+	seen    published // what was said and published last
 }
 
 // system makes the box ready and runs it. It returns only when it can't.
@@ -60,7 +61,7 @@ func system() error {
 }
 
 func newBox(cmd cmdline) *box {
-	b := &box{cmd: cmd, book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
+	b := &box{cmd: cmd, endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
 	b.log = slog.New(slog.NewJSONHandler(b.book.Output("init"), nil)).With("program", "init")
 	b.faults = newFaults(b.log)
 	return b
@@ -78,6 +79,9 @@ func (b *box) prepare() {
 	b.events = events
 	b.try(wire.Warning, "devices", "device.events", "restart the box; card readers plugged in later are not seen", err)
 	b.try(wire.Warning, "modules", "module", "tell cloud ops: this release does not fit the board", module.LoadList("/", systemModules))
+	if err := watchPowerKey("/sys", "/dev", b.endings); err != nil { // pressed now, it counts once services run
+		b.log.Warn("power button", "err", err)
+	}
 	dog, err := openWatchdog(hw.Watchdog)
 	b.dog = dog
 	b.try(wire.Warning, "watchdog", "watchdog", "restart the box; without a watchdog a hang needs a person", err)
