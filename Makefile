@@ -14,7 +14,7 @@ SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE env
 EXEC = -exec '$(SUDO)'
 endif
 
-.PHONY: help deps build image run lab stop test check fuzz lock clean
+.PHONY: help deps build image run lab stop test check bench-boot fuzz lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: ## gofmt, vet with and without cgo and for both architectures, staticchec
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test ./firmware/arch
+
+bench-boot: deps image ## power-on to ready against a bare kernel, sizes, memory: build/bench/boot.json
+	@$(GO) run ./image/lab/bootbench -image $(CLINICGATE_IMAGE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)

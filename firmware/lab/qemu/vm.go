@@ -52,7 +52,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	context.AfterFunc(ctx, vm.Kill)
 	if err := vm.connect(); err != nil {
 		vm.Kill()
-		return nil, err
+		return nil, fmt.Errorf("%w: %s", err, vm.errors)
 	}
 	return vm, nil
 }
