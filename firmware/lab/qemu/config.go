@@ -131,6 +131,21 @@ func (c Config) ports() []string {
 	return a
 }
 
+// absolute makes paths hold from QEMU's working directory, too.
+func (c *Config) absolute() error {
+	for _, path := range []*string{&c.Image, &c.Dir, &c.Kernel, &c.Initrd, &c.Stick, &c.Card} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("make machine: %w", err)
+		}
+		*path = abs
+	}
+	return nil
+}
+
 // prepare makes what the machine needs in its folder, unless it is there.
 func (c Config) prepare() error {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {

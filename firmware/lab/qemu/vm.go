@@ -33,6 +33,9 @@ const connectLimit = 30 * time.Second
 // Start puts power on the machine. It is killed when ctx ends, or when the
 // process dies, whichever way.
 func Start(ctx context.Context, cfg Config) (*VM, error) {
+	if err := cfg.absolute(); err != nil {
+		return nil, err
+	}
 	if err := cfg.prepare(); err != nil {
 		return nil, err
 	}
