@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -64,10 +65,27 @@ func (q *Queue) giveUpOldest() (bool, error) {
 	if needed > 0 {
 		return false, nil
 	}
+	if err := q.saveTotals(); err != nil { // the marks that said them may go now
+		return false, err
+	}
 	if err := q.log.Retire(gen); err != nil {
 		return false, fmt.Errorf("maintain queue: %w", err)
 	}
 	return true, nil
+}
+
+func (q *Queue) saveTotals() error {
+	q.mu.Lock()
+	totals := maps.Clone(q.totals)
+	q.mu.Unlock()
+	b, err := sealTotals(q.domain, totals)
+	if err == nil {
+		_, err = q.log.AppendReserve(b)
+	}
+	if err != nil {
+		return fmt.Errorf("maintain queue: %w", err)
+	}
+	return nil
 }
 
 // worthMoving reports that at least half of the log is of no use any more. So all

@@ -190,6 +190,12 @@ func (q *Queue) apply(ref segment.Ref, record []byte, marks map[incarnation]mark
 			q.totals[m.Lane] = max(q.totals[m.Lane], m.Total)
 		}
 		return nil
+	case totalRecord:
+		totals, err := openTotals(q.domain, record)
+		for l, n := range totals {
+			q.totals[l] = max(q.totals[l], n)
+		}
+		return err
 	}
 	return fmt.Errorf("of unknown type %q", record[0])
 }

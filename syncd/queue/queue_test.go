@@ -308,6 +308,9 @@ func TestMaintain(t *testing.T) {
 			!bytes.Equal(body(t, q, waiting.ID), noise(1<<20, 77)) || !bytes.Equal(body(t, q, again.ID), noise(1<<20, 3)) {
 			t.Fatalf("life %d: a body changed", life)
 		}
+		if n := q.Lanes()[1].Delivered; n != 12 {
+			t.Fatalf("life %d: %d delivered, want 12", life, n)
+		}
 		if b, _ := q.known(held.ID); b.Why != "other patient" {
 			t.Fatalf("life %d: held item %+v", life, b)
 		}

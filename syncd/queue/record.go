@@ -17,6 +17,7 @@ import (
 //	chunk  'C' id[16] attempt[8] number[4] sealed piece of the body
 //	item   'I' id[16] attempt[8] length[4] sealed head, sealed body or its absence
 //	mark   'S' id[16] attempt[8] sealed change of state
+//	totals 'T' sealed counters of delivered items by lane
 //
 // The attempt is drawn for each Accept: pieces of one that broke off never mix
 // with those of the next, and marks of an item that was delivered and forgotten
@@ -25,6 +26,7 @@ const (
 	chunkRecord = 'C'
 	itemRecord  = 'I'
 	markRecord  = 'S'
+	totalRecord = 'T'
 
 	chunkFront = 1 + 16 + 8 + 4
 	itemFront  = 1 + 16 + 8 + 4
@@ -65,6 +67,25 @@ type mark struct {
 }
 
 type attempt [8]byte
+
+func sealTotals(d *vault.Domain, totals map[lane.Lane]uint64) ([]byte, error) {
+	text, err := json.Marshal(totals)
+	if err != nil {
+		return nil, fmt.Errorf("seal totals: %w", err)
+	}
+	return d.Seal([]byte{totalRecord}, text, []byte{totalRecord}), nil
+}
+
+func openTotals(d *vault.Domain, record []byte) (totals map[lane.Lane]uint64, err error) {
+	text, err := d.Open(nil, record[1:], []byte{totalRecord})
+	if err == nil {
+		err = json.Unmarshal(text, &totals)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("totals: %w", err)
+	}
+	return totals, nil
+}
 
 // chunkIdentity is the front of a chunk, and what its sealing is bound to.
 func chunkIdentity(id ID, a attempt, number int) []byte {

@@ -72,6 +72,9 @@ func (q *Queue) verifyRecord(record []byte) error {
 	case markRecord:
 		_, _, _, err := openMark(q.domain, record)
 		return err
+	case totalRecord:
+		_, err := openTotals(q.domain, record)
+		return err
 	}
 	return fmt.Errorf("of unknown type %q", record[0])
 }
