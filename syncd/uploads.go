@@ -12,6 +12,7 @@ import (
 	"clinicgate/syncd/dimse"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt"
+	"clinicgate/syncd/mqtt/pending"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/serve"
 )
@@ -63,7 +64,14 @@ func (s *state) uploads() []daemon.Task {
 			if err != nil {
 				return nil, err
 			}
-			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, Log: s.env.Log})
+			ids, lost, err := pending.Open(filepath.Join(s.env.State, "mqtt"), s.vault.Domain("devices"))
+			if err != nil {
+				return nil, err
+			}
+			if lost > 0 { // forgetting is safe: what comes again is known by its content
+				s.env.Log.Error("packet ids can't be read and are forgotten", "devices", lost)
+			}
+			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, IDs: ids, Log: s.env.Log})
 			if err != nil {
 				return nil, err
 			}

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/ingest"
+	"clinicgate/syncd/mqtt/pending"
 )
 
 // hook is where the broker asks. Its methods run on the client's own goroutine, so
@@ -23,6 +23,7 @@ type hook struct {
 	broker *mochi.Server
 	door   Door
 	faults Faults
+	ids    *pending.Store
 	log    *slog.Logger
 }
 
@@ -38,13 +39,16 @@ func (h *hook) ID() string { return "clinicgate" }
 
 // Provides says which questions are ours.
 func (h *hook) Provides(b byte) bool {
-	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPacketRead, mochi.OnPublish}, b)
+	return slices.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPacketRead, mochi.OnPublish, mochi.OnPacketEncode}, b)
 }
 
 // OnConnect binds the session to the certificate. A will is dropped: it is
 // published when nobody is left to take a refusal.
 func (h *hook) OnConnect(cl *mochi.Client, _ packets.Packet) error {
 	name, err := device(cl.Net.Conn)
+	if err == nil {
+		err = h.session(cl, name)
+	}
 	if err != nil {
 		h.log.Warn("mqtt connect", "peer", cl.Net.Remote, "err", err)
 		return err
@@ -80,15 +84,19 @@ func (h *hook) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
 
 // OnPacketRead judges what the broker would pass over or answer wrongly.
 func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	if pk.FixedHeader.Type != packets.Publish {
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+	case packets.Pubrel:
+		return h.release(cl, pk.PacketID)
+	default:
 		return pk, nil
 	}
 	name, err := device(cl.Net.Conn)
 	switch {
 	case err != nil:
 		return pk, h.close(cl, packets.ErrNotAuthorized)
-	case pk.FixedHeader.Qos != 1:
-		h.raise(name, fmt.Sprintf("published with QoS %d; only QoS 1 tells a device that its recording is safe", pk.FixedHeader.Qos))
+	case pk.FixedHeader.Qos == 0:
+		h.raise(name, "published with QoS 0; only QoS 1 and 2 tell a device that its recording is safe")
 		return pk, h.close(cl, packets.ErrQosNotSupported)
 	case !mochi.IsValidFilter(pk.TopicName, true): // passed over by the broker; the device would wait for ever
 		return pk, h.close(cl, packets.ErrTopicNameInvalid)
@@ -96,20 +104,27 @@ func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet
 		// MQTT 3.1.1 has no way to refuse but to close (§3.3.5).
 		h.raise(name, "published under a topic that is not its own")
 		return pk, h.close(cl, packets.ErrNotAuthorized)
+	case pk.FixedHeader.Qos == 2:
+		return h.once(cl, name, pk)
 	}
 	return pk, nil
 }
 
-// OnPublish makes a message durable. Every return says what becomes of the ack:
-//
-//	CodeSuccessIgnore  PUBACK; nothing is passed on to subscribers
-//	a Code             PUBACK with that code, MQTT 5 only; the device must not send again
-//	ErrRejectPacket    no ack, and the client is closed; the device sends again
+// OnPublish takes a message of QoS 1. The broker sends the PUBACK, or does not.
 func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
 	name, err := device(cl.Net.Conn)
 	if err != nil {
 		return pk, h.close(cl, packets.ErrNotAuthorized)
 	}
+	return pk, h.take(cl, name, pk)
+}
+
+// take makes a message durable. Every return says what becomes of the ack:
+//
+//	CodeSuccessIgnore  success; nothing is passed on to subscribers
+//	a Code             an ack with that code, MQTT 5 only; the device must not send again
+//	ErrRejectPacket    no ack, and the client is closed; the device sends again
+func (h *hook) take(cl *mochi.Client, name string, pk packets.Packet) error {
 	began := time.Now()
 	from := ingest.Source{Origin: name, Via: "mqtt", Takes: allowed(name, pk.TopicName)}
 	receipt, err := h.door.File(h.ctx, from, pk.Payload)
@@ -117,21 +132,21 @@ func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, e
 	if errors.As(err, &refusal) && refusal.Permanent() {
 		if cl.Properties.ProtocolVersion >= 5 {
 			h.log.Warn("mqtt refused", "device", name, "err", err)
-			return pk, packets.Code{Code: packets.ErrPayloadFormatInvalid.Code, Reason: refusal.What}
+			return packets.Code{Code: packets.ErrPayloadFormatInvalid.Code, Reason: refusal.What}
 		}
 		// The device can't understand a refusal and would send it for ever.
 		if receipt, err = h.door.Hold(h.ctx, from, pk.Payload, refusal); err == nil {
 			h.log.Warn("mqtt held", "device", name, "item", receipt.ID.String(), "why", refusal.What)
-			return pk, packets.CodeSuccessIgnore
+			return packets.CodeSuccessIgnore
 		}
 	}
 	if err != nil {
 		h.log.Warn("mqtt not accepted", "device", name, "err", err)
-		return pk, h.close(cl, closing(refusal))
+		return h.close(cl, closing(refusal))
 	}
 	h.faults.Clear(faultDevice, name)
 	h.log.Info("mqtt stored", "device", name, "item", receipt.ID.String(), "bytes", receipt.Size, "ms", time.Since(began).Milliseconds())
-	return pk, packets.CodeSuccessIgnore
+	return packets.CodeSuccessIgnore
 }
 
 // closing is the reason a device is told when its message was not kept.
@@ -154,6 +169,6 @@ func (h *hook) close(cl *mochi.Client, code packets.Code) error {
 func (h *hook) raise(device, what string) {
 	h.faults.Raise(wire.Fault{
 		ID: faultDevice, Severity: wire.Warning, Where: device, What: what,
-		Do: "set the device to QoS 1 and to a topic clinic/" + device + "/ecg, /image or /document",
+		Do: "set the device to QoS 1 or 2 and to a topic clinic/" + device + "/ecg, /image or /document",
 	})
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
+
+	"clinicgate/syncd/mqtt/pending"
 )
 
 // patience is what a peer has for the TLS handshake and its CONNECT together. The
@@ -87,9 +89,16 @@ func (l *listener) serve(conn net.Conn, establish listeners.EstablishFn) {
 		l.log.Warn("mqtt handshake", "peer", conn.RemoteAddr().String(), "err", err)
 		return
 	}
-	if err := establish(l.ID(), secure); err != nil {
+	if err := establish(l.ID(), &link{Conn: secure}); err != nil {
 		l.log.Info("mqtt client gone", "peer", conn.RemoteAddr().String(), "err", err)
 	}
+}
+
+// A link is a connection after its handshake, with what is known of the device
+// behind it. Only the client's own goroutine touches session.
+type link struct {
+	*tls.Conn
+	session *pending.Session // from CONNECT on
 }
 
 func (l *listener) over() bool {

@@ -21,6 +21,8 @@ import (
 	"clinicgate/firmware/lab/pki"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/ingest/memqueue"
+	"clinicgate/syncd/mqtt/pending"
+	"clinicgate/syncd/vault"
 )
 
 // A node is a server on loopback with a queue in memory behind it, and the
@@ -56,6 +58,20 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
+func newDomain(t *testing.T) *vault.Domain {
+	t.Helper()
+	return must[*vault.Vault](t)(vault.Open(t.TempDir())).Domain("devices")
+}
+
+func openIDs(t *testing.T, dir string, d *vault.Domain) *pending.Store {
+	t.Helper()
+	ids, lost, err := pending.Open(dir, d)
+	if err != nil || lost != 0 {
+		t.Fatalf("ids: lost %d, %v", lost, err)
+	}
+	return ids
+}
+
 func start(t *testing.T, change func(*Options)) *node {
 	t.Helper()
 	world := must[*pki.World](t)(pki.New(time.Now()))
@@ -67,8 +83,9 @@ func start(t *testing.T, change func(*Options)) *node {
 		t.Fatal(err)
 	}
 	n.device(t, "ecg-1")
+	ids := openIDs(t, t.TempDir(), newDomain(t))
 	o := Options{
-		TLS:  &tls.Config{Certificates: []tls.Certificate{gateway.TLS()}, ClientCAs: pool},
+		IDs: ids, TLS: &tls.Config{Certificates: []tls.Certificate{gateway.TLS()}, ClientCAs: pool},
 		Door: ingest.New(n.queue, n.faults), Faults: n.faults, Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 	if change != nil {
@@ -299,7 +316,7 @@ func TestRefused(t *testing.T) {
 		"not a clinical topic":   {cart, "1", "weather"},
 		"a system topic":         {cart, "1", "$SYS/broker"},
 		"QoS 0":                  {cart, "0", "clinic/ecg-1/ecg"},
-		"QoS 2":                  {cart, "2", "clinic/ecg-1/ecg"},
+		"QoS 2, another's topic": {cart, "2", "clinic/ecg-2/ecg"},
 	} {
 		for _, v := range versions {
 			t.Run(name+" "+v, func(t *testing.T) {
@@ -393,7 +410,7 @@ func TestBounds(t *testing.T) {
 
 func TestNewWantsCertificates(t *testing.T) {
 	for i, c := range []*tls.Config{nil, {}, {Certificates: []tls.Certificate{{}}}, {ClientCAs: x509.NewCertPool()}} {
-		if _, err := New(Options{TLS: c}); err == nil {
+		if _, err := New(Options{TLS: c, IDs: &pending.Store{}}); err == nil {
 			t.Errorf("configuration %d was taken", i)
 		}
 	}

@@ -21,6 +21,14 @@ type cart struct {
 
 func (n *node) connect(t *testing.T, device string) *cart {
 	t.Helper()
+	// CONNECT, session kept, keepalive 60 s, client id "cart"
+	c, _ := n.connectBy(t, device, "\x00\x04MQTT\x04\x00\x00\x3c\x00\x04cart")
+	return c
+}
+
+// connectBy sends a CONNECT and returns CONNACK's body.
+func (n *node) connectBy(t *testing.T, device, connect string) (*cart, []byte) {
+	t.Helper()
 	pair := must[tls.Certificate](t)(tls.LoadX509KeyPair(n.dir+"/"+device+".crt", n.dir+"/"+device+".key"))
 	pool := x509.NewCertPool()
 	pool.AddCert(n.world.Devices.Cert)
@@ -28,12 +36,12 @@ func (n *node) connect(t *testing.T, device string) *cart {
 	t.Cleanup(func() { conn.Close() })
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	c := &cart{t, conn, bufio.NewReader(conn)}
-	// CONNECT, session kept, keepalive 60 s, client id "cart"
-	c.send(0x10, "\x00\x04MQTT\x04\x00\x00\x3c\x00\x04cart")
-	if kind, body := c.read(); kind != 0x20 || body[1] != 0 {
+	c.send(0x10, connect)
+	kind, body := c.read()
+	if kind != 0x20 || body[1] != 0 {
 		t.Fatalf("CONNACK %#x %x", kind, body)
 	}
-	return c
+	return c, body
 }
 
 func (c *cart) send(kind byte, body string) {

@@ -1,23 +1,23 @@
 // Package mqtt is the box's MQTT endpoint for devices on the clinic's LAN: TLS with
-// a client certificate, MQTT 5 and 3.1.1, publishing only. Its guarantee: PUBACK
-// goes out only after what was published is durable, and under no name but the
-// certificate's; a device that can't be served is told so or cut off, so that it
-// sends again, and is never acknowledged and forgotten.
+// a client certificate, MQTT 5 and 3.1.1, publishing only. Its guarantee: PUBACK or
+// PUBREC goes out only after what was published is durable, and under no name but
+// the certificate's; a device that can't be served is told so or cut off, so that
+// it sends again, and is never acknowledged and forgotten.
 //
 // The broker is mochi-mqtt v2.7.9, held at arm's length; what it does otherwise:
 //   - OnPublish's error is acknowledged all the same, unless it is ErrRejectPacket
 //     (server.go, processPublish); after that the client must be closed, or it
 //     waits for ever.
-//   - QoS above the maximum is lowered in silence, and then acknowledged wrongly;
-//     so QoS is judged when the packet is read.
+//   - its memory of QoS 2 packet ids ends with the process, and an id that is sent
+//     again gets 0x91; so QoS 2 is answered here (once.go) with ids kept on disk,
+//     and the broker never sees it.
 //   - a session belongs to whoever names its client id; here the certificate's
 //     name is put before it.
 //   - log records carry whole packets; here nothing but the error passes.
 //   - a keepalive over 43690 s overflows to a short one; here it is cut.
 //
-// QoS 2 is refused: the broker forgets in a restart which packet ids it has
-// answered, so a message could be taken twice or never. QoS 0 is refused because
-// nothing would tell the device that its recording was lost.
+// QoS 0 is refused because nothing would tell the device that its recording was
+// lost; it is judged when the packet is read.
 package mqtt
 
 import (
@@ -33,6 +33,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/ingest"
+	"clinicgate/syncd/mqtt/pending"
 	"clinicgate/syncd/queue"
 )
 
@@ -54,6 +55,7 @@ type Options struct {
 	TLS    *tls.Config // server certificate, and ClientCAs with the devices CA; required
 	Door   Door
 	Faults Faults
+	IDs    *pending.Store // packet ids of QoS 2; required
 	Log    *slog.Logger
 
 	Clients   int    // connections at once; 0: 32
@@ -68,6 +70,9 @@ type Server struct{ opt Options }
 func New(o Options) (*Server, error) {
 	if o.TLS == nil || o.TLS.ClientCAs == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetCertificate == nil {
 		return nil, errors.New("mqtt: TLS needs a server certificate and the devices CA")
+	}
+	if o.IDs == nil {
+		return nil, errors.New("mqtt: QoS 2 needs a store of packet ids")
 	}
 	o.TLS = o.TLS.Clone()
 	o.TLS.ClientAuth = tls.RequireAndVerifyClientCert
@@ -91,7 +96,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		// Statistics stop the world each time; an hour apart they don't matter.
 		SysTopicResendInterval: 3600,
 	})
-	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, log: s.opt.Log}
+	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, ids: s.opt.IDs, log: s.opt.Log}
 	if err := broker.AddHook(h, nil); err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
@@ -114,9 +119,9 @@ func capabilities(o Options) *mochi.Capabilities {
 	c := mochi.NewDefaultServerCapabilities()
 	c.MaximumClients = int64(o.Clients)
 	c.MaximumPacketSize = o.MaxPacket
-	c.MaximumQos = 1
-	c.MaximumSessionExpiryInterval = uint32(time.Minute / time.Second) // nothing of a session is worth keeping
-	c.ReceiveMaximum = 16
+	c.MaximumQos = 2
+	c.MaximumSessionExpiryInterval = uint32(time.Minute / time.Second) // of the broker's own sessions; see once.go
+	c.ReceiveMaximum = receiveMaximum
 	c.MaximumInflight = 16
 	c.MaximumClientWritesPending = 64
 	c.TopicAliasMaximum = 0 // the ACL sees topics, not aliases

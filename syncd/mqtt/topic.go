@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,7 +40,7 @@ func mayHear(device, filter string) bool { return strings.HasPrefix(filter, "cli
 
 // device is the name of the certificate a connection was opened with.
 func device(conn net.Conn) (string, error) {
-	secure, ok := conn.(*tls.Conn)
+	secure, ok := conn.(*link)
 	if !ok {
 		return "", errors.New("not a TLS connection")
 	}
