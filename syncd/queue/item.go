@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"clinicgate/syncd/lane"
@@ -31,6 +32,9 @@ type ID [16]byte
 
 // String is the ID in hex, for logs and people.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// LogValue makes logs show String, not sixteen numbers.
+func (id ID) LogValue() slog.Value { return slog.StringValue(id.String()) }
 
 // Item is one accepted upload. It never changes after it was accepted.
 type Item struct {
