@@ -11,6 +11,7 @@ import (
 	"clinicgate/failoverd/advert"
 	"clinicgate/failoverd/announce"
 	"clinicgate/failoverd/config"
+	"clinicgate/failoverd/guard"
 	"clinicgate/failoverd/packet"
 	"clinicgate/failoverd/port"
 	"clinicgate/failoverd/vrrp"
@@ -27,6 +28,7 @@ type group struct {
 	rep    *report
 	faults *groupFaults
 	router *vrrp.Router
+	guard  *guard.Guard
 
 	sent, received *metric.Counter
 	refused        func(reason string) *metric.Counter
@@ -35,16 +37,17 @@ type group struct {
 	inbox  chan received
 	claims chan claim
 
-	line *line         // nil while the port is unfit
-	form []advert.Form // to send; both until another box was heard
+	line  *line         // nil while the port is unfit
+	renew time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
+	form  []advert.Form // to send; both until another box was heard
 
 	shown            vrrp.Status
 	shownAt, unshown time.Time // unshown: when to look again; zero: all is shown
 }
 
-func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, index int) *group {
+func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *guard.Guard, index int) *group {
 	return &group{
-		cfg: cfg, index: index, rep: rep,
+		cfg: cfg, index: index, rep: rep, guard: w,
 		log:      env.Log.With("group", cfg.Name),
 		faults:   newGroupFaults(env.Faults, cfg),
 		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt}, time.Now()),
@@ -77,7 +80,7 @@ func (g *group) run(ctx context.Context) error {
 	for {
 		g.faults.expire(time.Now())
 		g.show()
-		timer.Reset(wait(g.router.Deadline(), g.unshown))
+		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -92,6 +95,9 @@ func (g *group) run(ctx context.Context) error {
 		case <-timer.C:
 			g.drain()
 			g.step(vrrp.Tick{})
+			if !g.renew.IsZero() && !time.Now().Before(g.renew) {
+				g.look()
+			}
 		}
 	}
 }
@@ -158,10 +164,27 @@ func (g *group) look() {
 		g.line = l
 	}
 	g.step(vrrp.Start{Self: self})
-	if g.router.Status().State == vrrp.Active && p.Missing(g.cfg.Addresses) {
+	g.restore(p)
+}
+
+// restore keeps a master's addresses on the port. They may have been taken off by
+// somebody, or by the guard while this program stood still: then what the other
+// box said meanwhile counts first.
+func (g *group) restore(p port.Port) {
+	if g.router.Status().State != vrrp.Active {
+		return
+	}
+	if !p.Missing(g.cfg.Addresses) {
+		if !time.Now().Before(g.renew) {
+			g.attempt(vrrp.Claim)
+		}
+		return
+	}
+	g.drain()
+	if g.router.Status().State == vrrp.Active {
 		g.log.Warn("the addresses were taken off the port, putting them back")
-		g.do(vrrp.Claim)
-		g.do(vrrp.Announce)
+		g.attempt(vrrp.Claim)
+		g.attempt(vrrp.Announce)
 	}
 }
 
@@ -181,14 +204,25 @@ func (g *group) unplug() {
 // step moves the router and does what it says.
 func (g *group) step(ev vrrp.Event) {
 	for _, a := range g.router.Step(time.Now(), ev) {
-		if err := g.do(a); err != nil {
-			g.log.Warn(a.String(), "err", err)
-			if a == vrrp.Claim { // a master without the addresses is no master
-				g.out(err.Error())
-				return
-			}
+		if !g.attempt(a) {
+			return
 		}
 	}
+}
+
+// attempt does one action; false: the router is out of the game for it, because a
+// master without the addresses is no master.
+func (g *group) attempt(a vrrp.Action) bool {
+	err := g.do(a)
+	if err == nil {
+		return true
+	}
+	g.log.Warn(a.String(), "err", err)
+	if a == vrrp.Claim {
+		g.out(err.Error())
+		return false
+	}
+	return true
 }
 
 func (g *group) do(a vrrp.Action) error {
@@ -197,13 +231,17 @@ func (g *group) do(a vrrp.Action) error {
 	}
 	switch a {
 	case vrrp.Send:
+		g.keep()
 		return g.send(g.cfg.Priority)
 	case vrrp.Resign:
 		return g.send(advert.Resign)
 	case vrrp.Claim:
-		return announce.Claim(g.line.index, g.cfg.Port, g.cfg.Addresses)
+		return g.claim()
 	case vrrp.Release:
-		return announce.Release(g.line.index, g.cfg.Port, g.cfg.Addresses)
+		g.renew = time.Time{}
+		err := announce.Release(g.line.index, g.cfg.Port, g.cfg.Addresses)
+		g.tellGuard(g.guard.Free(g.cfg.Name))
+		return err
 	case vrrp.Announce:
 		var failed []error
 		for _, p := range g.cfg.Addresses {
@@ -212,6 +250,35 @@ func (g *group) do(a vrrp.Action) error {
 		return errors.Join(failed...)
 	}
 	return fmt.Errorf("internal error: action %d", a)
+}
+
+// claim puts the addresses on the port for a while: each renewal is a proof of
+// life. Stop here, between the guard's hold and the address: nothing was claimed.
+func (g *group) claim() error {
+	g.keep()
+	g.renew = time.Now().Add(announce.Renew)
+	return announce.Claim(g.line.index, g.cfg.Port, g.cfg.Addresses)
+}
+
+// leastHold is the least time the guard gives this program to show itself: a busy
+// machine must not lose the addresses to its own guard.
+const leastHold = 100 * time.Millisecond
+
+// keep tells the guard that this program is alive. The hold ends when the other
+// box may take over.
+func (g *group) keep() {
+	g.tellGuard(g.guard.Keep(guard.Hold{
+		Group: g.cfg.Name, Index: g.line.index, Device: g.cfg.Port,
+		For: max(leastHold, 3*g.cfg.Interval), Addresses: g.cfg.Addresses,
+	}))
+}
+
+// tellGuard drops the error: the guard is being replaced, and the kernel's lease
+// ends by itself.
+func (g *group) tellGuard(err error) {
+	if err != nil {
+		g.log.Debug("guard", "err", err)
+	}
 }
 
 // send sends one advertisement: in the checksum form the other box uses, or, as

@@ -13,14 +13,22 @@ import (
 
 	"clinicgate/failoverd/announce"
 	"clinicgate/failoverd/config"
+	"clinicgate/failoverd/guard"
 	"clinicgate/failoverd/port"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/metric"
 )
 
 func main() {
-	os.Exit(daemon.Main("failoverd", config.Parse, run))
+	work := func() int { return daemon.Main("failoverd", config.Parse, run) }
+	if len(os.Args) == 2 && os.Args[1] == guard.Arg {
+		work = func() int { return guard.Watch(int(os.Stdin.Fd()), release, os.Stderr) }
+	}
+	os.Exit(work())
 }
+
+// release is what the guard does when this program can't.
+func release(h guard.Hold) error { return announce.Release(h.Index, h.Device, h.Addresses) }
 
 // lookAgain bounds how long a change of a port can go unseen if the kernel's
 // message about it was lost.
@@ -37,10 +45,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	var metrics metric.Set
 	rep := newReport(env, &metrics, cfg)
 	rep.publish()
-	var tasks []daemon.Task
+	watchman := &guard.Guard{}
+	tasks := []daemon.Task{{Name: "guard", Run: func(ctx context.Context) error {
+		return watchman.Run(ctx, func(err error) { env.Log.Warn("starting another guard", "err", err) })
+	}}}
 	var groups []*group
 	for i, g := range cfg.Groups {
-		gr := newGroup(g, env, rep, &metrics, i)
+		gr := newGroup(g, env, rep, &metrics, watchman, i)
 		groups = append(groups, gr)
 		tasks = append(tasks, daemon.Task{Name: "group " + g.Name, Run: gr.run})
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -21,8 +22,16 @@ const suffix = ":pair"
 // characters.
 func Label(port string) string { return port + suffix }
 
-// Claim puts the addresses on the port. One that is there already is left alone.
-// Stop here: the addresses stay in the kernel without us, until Sweep.
+// The kernel is lent an address for lease and takes it off by itself then, in
+// whole seconds and up to one late: if failoverd and its guard are both dead, it
+// must not answer beside another master for ever. Renew is when to claim again.
+const (
+	lease = 3 * time.Second
+	Renew = time.Second
+)
+
+// Claim puts the addresses on the port for a lease, or renews it. Stop here: the
+// kernel answers for the addresses without us until the lease ends, or Sweep.
 //
 // They are put with a prefix of one: the network's route and the choice of source
 // address stay with the port's own address, and the kernel does not take them off
@@ -30,8 +39,7 @@ func Label(port string) string { return port + suffix }
 func Claim(index int, port string, addresses []netip.Prefix) error {
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: port}}
 	for _, a := range addresses {
-		err := netlink.AddrAdd(link, host(port, a))
-		if err != nil && !errors.Is(err, syscall.EEXIST) {
+		if err := netlink.AddrReplace(link, host(port, a)); err != nil {
 			return fmt.Errorf("put %v on %s: %w", a.Addr(), port, err)
 		}
 	}
@@ -57,6 +65,8 @@ func host(port string, a netip.Prefix) *netlink.Addr {
 		IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)},
 		Label: Label(port),
 		Scope: int(netlink.SCOPE_UNIVERSE),
+
+		ValidLft: int(lease / time.Second), PreferedLft: int(lease / time.Second),
 	}
 }
 
