@@ -1,7 +1,7 @@
 // Lab is the clinic in a box: it builds the world around a gateway, boots the
 // gateway in it and plays the morning. Started with
 //
-//	lab run [-gateway=image|namespace]   build the clinic and play the morning
+//	lab run [-gateway=image|namespace] [-firmware]   build the clinic and play the morning
 //	lab ctl COMMAND...                   ask the running lab: cut isp-a, card out...
 //	lab stop                             end it
 package main
@@ -23,7 +23,7 @@ import (
 
 func main() { os.Exit(logic(os.Args[1:], os.Stdout, os.Stderr)) }
 
-const usage = `usage: lab run [-gateway=image|namespace]
+const usage = `usage: lab run [-gateway=image|namespace] [-firmware]
        lab ctl COMMAND...
        lab stop
 `
@@ -74,15 +74,17 @@ func ask(words []string, out io.Writer) error {
 
 // options of lab run.
 type options struct {
-	gateway string
-	image   string // folder of the built image
-	ci      bool   // exit with the morning's verdict
+	gateway  string
+	image    string // folder of the built image
+	firmware bool   // the image starts through UEFI
+	ci       bool   // exit with the morning's verdict
 }
 
 func parse(args []string) (options, error) {
 	o := options{ci: os.Getenv("CI") == "true"}
 	fs := flag.NewFlagSet("lab run", flag.ContinueOnError)
 	fs.StringVar(&o.gateway, "gateway", "image", "the box: `image` in QEMU, or its programs in a namespace")
+	fs.BoolVar(&o.firmware, "firmware", false, "start the image through UEFI, as a real box does")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}

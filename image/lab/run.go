@@ -72,7 +72,7 @@ func (l *scene) place(o options) error {
 		}
 		return err
 	}
-	b, err := box.NewImage(l.clinic, o.image)
+	b, err := box.NewImage(l.clinic, o.image, o.firmware)
 	if err == nil {
 		l.box, l.slot = b, b.Slot
 	}

@@ -33,8 +33,9 @@ type Image struct {
 }
 
 // NewImage prepares a machine with a fresh disk from the folder that `image build`
-// made, and a site stick for its first boot.
-func NewImage(c *clinic.Clinic, image string) (*Image, error) {
+// made, and a site stick for its first boot. With firmware it starts through UEFI
+// as a real box does; without, QEMU loads the same kernel, in a third of the time.
+func NewImage(c *clinic.Clinic, image string, firmware bool) (*Image, error) {
 	b := &Image{Slot: pivcard.NewSlot(), clinic: c, stick: filepath.Join(c.Dir, "stick.img")}
 	dir := filepath.Join(c.Dir, "vm")
 	if err := os.RemoveAll(dir); err != nil { // another clinic's disk
@@ -44,7 +45,7 @@ func NewImage(c *clinic.Clinic, image string) (*Image, error) {
 		return nil, fmt.Errorf("make the site stick: %w: %s", err, out)
 	}
 	b.cfg = qemu.Config{
-		Image: image, Dir: dir, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
+		Image: image, Dir: dir, UEFI: firmware, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
 	}
 	for cable, role := range ports {
 		theirs, ours := filepath.Join(c.Dir, role+".vm"), filepath.Join(c.Dir, role+".lab")
