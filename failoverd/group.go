@@ -29,6 +29,7 @@ type group struct {
 	faults *groupFaults
 	router *vrrp.Router
 	guard  *guard.Guard
+	gate   gate // nil: claims wait for nothing
 
 	sent, received *metric.Counter
 	refused        func(reason string) *metric.Counter
@@ -36,18 +37,20 @@ type group struct {
 	looks  chan struct{} // the port may have changed
 	inbox  chan received
 	claims chan claim
+	opened chan *passage
 
-	line  *line         // nil while the port is unfit
-	renew time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
-	form  []advert.Form // to send; both until another box was heard
+	line    *line         // nil while the port is unfit
+	passage *passage      // a claim on its way through the gate
+	renew   time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
+	form    []advert.Form // to send; both until another box was heard
 
 	shown            vrrp.Status
 	shownAt, unshown time.Time // unshown: when to look again; zero: all is shown
 }
 
-func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *guard.Guard, index int) *group {
+func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *guard.Guard, first gate, index int) *group {
 	return &group{
-		cfg: cfg, index: index, rep: rep, guard: w,
+		cfg: cfg, index: index, rep: rep, guard: w, gate: first,
 		log:      env.Log.With("group", cfg.Name),
 		faults:   newGroupFaults(env.Faults, cfg),
 		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt}, time.Now()),
@@ -59,6 +62,7 @@ func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *
 		looks:  make(chan struct{}, 1),
 		inbox:  make(chan received, 64),
 		claims: make(chan claim, 16),
+		opened: make(chan *passage),
 		form:   []advert.Form{advert.RFC9568, advert.RFC5798},
 	}
 }
@@ -92,6 +96,8 @@ func (g *group) run(ctx context.Context) error {
 			g.take(r)
 		case c := <-g.claims:
 			g.conflict(c)
+		case p := <-g.opened:
+			g.through(p)
 		case <-timer.C:
 			g.drain()
 			g.step(vrrp.Tick{})
@@ -171,21 +177,32 @@ func (g *group) look() {
 // somebody, or by the guard while this program stood still: then what the other
 // box said meanwhile counts first.
 func (g *group) restore(p port.Port) {
-	if g.router.Status().State != vrrp.Active {
+	if g.router.Status().State != vrrp.Active || g.passage != nil {
 		return
 	}
 	if !p.Missing(g.cfg.Addresses) {
 		if !time.Now().Before(g.renew) {
-			g.attempt(vrrp.Claim)
+			g.own()
 		}
 		return
 	}
 	g.drain()
 	if g.router.Status().State == vrrp.Active {
 		g.log.Warn("the addresses were taken off the port, putting them back")
-		g.attempt(vrrp.Claim)
-		g.attempt(vrrp.Announce)
+		if g.own() {
+			g.attempt(vrrp.Announce)
+		}
 	}
+}
+
+// own claims at once, past the gate; false: the router is out of the game.
+func (g *group) own() bool {
+	err := g.claim()
+	if err != nil {
+		g.log.Warn("claim", "err", err)
+		g.out(err.Error())
+	}
+	return err == nil
 }
 
 // out ends the group's part in the game until its port is fit again.
@@ -213,21 +230,20 @@ func (g *group) step(ev vrrp.Event) {
 // attempt does one action; false: the router is out of the game for it, because a
 // master without the addresses is no master.
 func (g *group) attempt(a vrrp.Action) bool {
-	err := g.do(a)
-	if err == nil {
-		return true
-	}
-	g.log.Warn(a.String(), "err", err)
 	if a == vrrp.Claim {
-		g.out(err.Error())
-		return false
+		return g.enter() || g.own()
+	}
+	if err := g.do(a); err != nil {
+		g.log.Warn(a.String(), "err", err)
 	}
 	return true
 }
 
+var errClosed = errors.New("the port is closed")
+
 func (g *group) do(a vrrp.Action) error {
 	if g.line == nil {
-		return errors.New("the port is closed")
+		return errClosed
 	}
 	switch a {
 	case vrrp.Send:
@@ -235,14 +251,16 @@ func (g *group) do(a vrrp.Action) error {
 		return g.send(g.cfg.Priority)
 	case vrrp.Resign:
 		return g.send(advert.Resign)
-	case vrrp.Claim:
-		return g.claim()
 	case vrrp.Release:
+		g.callBack()
 		g.renew = time.Time{}
 		err := announce.Release(g.line.index, g.cfg.Port, g.cfg.Addresses)
 		g.tellGuard(g.guard.Free(g.cfg.Name))
 		return err
 	case vrrp.Announce:
+		if g.passage != nil { // not ours to announce yet
+			return nil
+		}
 		var failed []error
 		for _, p := range g.cfg.Addresses {
 			failed = append(failed, g.line.arp.Say(p.Addr()))
@@ -255,6 +273,9 @@ func (g *group) do(a vrrp.Action) error {
 // claim puts the addresses on the port for a while: each renewal is a proof of
 // life. Stop here, between the guard's hold and the address: nothing was claimed.
 func (g *group) claim() error {
+	if g.line == nil {
+		return errClosed
+	}
 	g.keep()
 	g.renew = time.Now().Add(announce.Renew)
 	return announce.Claim(g.line.index, g.cfg.Port, g.cfg.Addresses)

@@ -51,7 +51,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	}}}
 	var groups []*group
 	for i, g := range cfg.Groups {
-		gr := newGroup(g, env, rep, &metrics, watchman, i)
+		gr := newGroup(g, env, rep, &metrics, watchman, nil, i)
 		groups = append(groups, gr)
 		tasks = append(tasks, daemon.Task{Name: "group " + g.Name, Run: gr.run})
 	}
