@@ -49,8 +49,7 @@ type upload struct {
 }
 
 // dicomFile lets a DICOM file in, header and all as it came.
-func (d *Door) dicomFile(ctx context.Context, origin string, file []byte) (queue.Receipt, error) {
-	src := bytes.NewReader(file)
+func (d *Door) dicomFile(ctx context.Context, origin string, src io.Reader) (queue.Receipt, error) {
 	meta, head, err := dataset.ReadMeta(src)
 	if err != nil {
 		return queue.Receipt{}, d.refuse(origin, Malformed, err.Error(), err)

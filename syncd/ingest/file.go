@@ -1,10 +1,12 @@
 package ingest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -29,14 +31,13 @@ func (d *Door) File(ctx context.Context, from Source, body []byte) (queue.Receip
 	if err != nil {
 		return queue.Receipt{}, d.refuse(from.Origin, Malformed, err.Error(), err)
 	}
-	if len(from.Takes) > 0 && !slices.Contains(from.Takes, facts.Kind) {
-		what := fmt.Sprintf("got %s, want %s", facts.Kind, strings.Join(from.Takes, " or "))
-		return queue.Receipt{}, d.refuse(from.Origin, Unsupported, what, nil)
+	if err := d.takes(from, facts.Kind); err != nil {
+		return queue.Receipt{}, err
 	}
 	if facts.Kind == format.DICOM {
-		return d.dicomFile(ctx, from.Origin, body)
+		return d.dicomFile(ctx, from.Origin, bytes.NewReader(body))
 	}
-	it := fileItem(from, facts.Kind, body)
+	it := fileItem(from, facts.Kind, sha256.Sum256(body), int64(len(body)))
 	it.Order = order(facts.Patient, from.Origin)
 	it.Meta[queue.MetaContentType] = facts.ContentType
 	describe(it.Meta, facts.Patient)
@@ -54,16 +55,61 @@ func (d *Door) File(ctx context.Context, from Source, body []byte) (queue.Receip
 	return d.accept(ctx, it, bytes.NewReader(body))
 }
 
+func (d *Door) takes(from Source, kind string) error {
+	if len(from.Takes) == 0 || slices.Contains(from.Takes, kind) {
+		return nil
+	}
+	return d.refuse(from.Origin, Unsupported, fmt.Sprintf("got %s, want %s", kind, strings.Join(from.Takes, " or ")), nil)
+}
+
+// wholeLimit is the largest file that is looked at in memory, one at a time.
+const wholeLimit = 32 << 20
+
+// Stream lets in a file of any size: DICOM passes piece by piece, any other format
+// is at most 32 MiB. An error of body means that the upload broke off.
+func (d *Door) Stream(ctx context.Context, from Source, body io.Reader) (queue.Receipt, error) {
+	in := bufio.NewReaderSize(body, 64<<10)
+	head, err := in.Peek(132)
+	if err != nil && err != io.EOF {
+		return queue.Receipt{}, &Refusal{Failed, "the upload broke off", err}
+	}
+	if len(head) == 132 && string(head[128:]) == "DICM" {
+		if err := d.takes(from, format.DICOM); err != nil {
+			return queue.Receipt{}, err
+		}
+		return d.dicomFile(ctx, from.Origin, in)
+	}
+	select {
+	case d.whole <- struct{}{}:
+		defer func() { <-d.whole }()
+	case <-ctx.Done():
+		return queue.Receipt{}, &Refusal{Failed, "the upload broke off", ctx.Err()}
+	}
+	file, err := io.ReadAll(io.LimitReader(in, wholeLimit+1))
+	switch {
+	case err != nil:
+		return queue.Receipt{}, &Refusal{Failed, "the upload broke off", err}
+	case len(file) > wholeLimit:
+		return queue.Receipt{}, d.refuse(from.Origin, Unsupported, fmt.Sprintf("over %d MiB and not DICOM", wholeLimit>>20), nil)
+	}
+	return d.File(ctx, from, file)
+}
+
 // Unrecognised is the kind of an item that no format was found for.
 const Unrecognised = "unrecognised"
 
 // Hold keeps what File refused for good from a sender that can't understand a
 // refusal and would send it for ever. It waits for a person and is never sent.
 func (d *Door) Hold(ctx context.Context, from Source, body []byte, why *Refusal) (queue.Receipt, error) {
-	it := fileItem(from, Unrecognised, body)
+	return d.HoldStream(ctx, from, sha256.Sum256(body), int64(len(body)), bytes.NewReader(body), why)
+}
+
+// HoldStream is Hold for a body that need not fit into memory.
+func (d *Door) HoldStream(ctx context.Context, from Source, digest queue.Digest, size int64, body io.Reader, why *Refusal) (queue.Receipt, error) {
+	it := fileItem(from, Unrecognised, digest, size)
 	it.Key = "held-" + it.Key
 	it.Held = why.What
-	receipt, err := d.queue.Accept(ctx, it, bytes.NewReader(body))
+	receipt, err := d.queue.Accept(ctx, it, body)
 	if err != nil {
 		return receipt, &Refusal{Failed, "the upload could not be kept", err}
 	}
@@ -75,10 +121,9 @@ func (d *Door) Hold(ctx context.Context, from Source, body []byte, why *Refusal)
 	return receipt, nil
 }
 
-func fileItem(from Source, kind string, body []byte) queue.Item {
-	digest := sha256.Sum256(body)
+func fileItem(from Source, kind string, digest queue.Digest, size int64) queue.Item {
 	return queue.Item{
 		Key: fmt.Sprintf("%s:%s:%x", from.Via, from.Origin, digest), Lane: lane.Routine, Kind: kind, Origin: from.Origin,
-		Order: "device:" + from.Origin, Digest: digest, Size: int64(len(body)), Meta: map[string]string{},
+		Order: "device:" + from.Origin, Digest: digest, Size: size, Meta: map[string]string{},
 	}
 }

@@ -36,13 +36,16 @@ type Faults interface {
 type Door struct {
 	queue  Accepter
 	faults Faults
+	whole  chan struct{} // held by the one file that is in memory as a whole
 
 	mu    sync.Mutex
 	named map[string]bool // senders a fault may have named
 }
 
 // New returns the door to q.
-func New(q Accepter, f Faults) *Door { return &Door{queue: q, faults: f, named: map[string]bool{}} }
+func New(q Accepter, f Faults) *Door {
+	return &Door{queue: q, faults: f, whole: make(chan struct{}, 1), named: map[string]bool{}}
+}
 
 // maxNamed bounds the senders that faults name: an AE title is whatever its sender
 // says, and a new one each time must not fill memory and the status page.
