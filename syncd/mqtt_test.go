@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -152,4 +153,30 @@ func TestExactlyOnceOutlivesKills(t *testing.T) {
 	if files, err := os.ReadDir(c.path("state/mqtt")); err != nil || len(files) != 0 {
 		t.Errorf("%d files of packet ids, want none: all are released: %v", len(files), err)
 	}
+}
+
+// A recording in three chunks, the box killed after each.
+func TestChunksOutliveKills(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	port := freePort(t)
+	c.ways(fmt.Sprintf("[sync.mqtt]\nlisten = \"127.0.0.1:%s\"", port))
+	c.keys()
+	d := c.device("holter-1")
+	ecg := readFile(t, "format/testdata/ecgtoolkit_example.scp")
+	third := len(ecg) / 3
+	for i := range 4 {
+		c.start()
+		from, to := min(i, 2)*third, min(i+1, 2)*third // the last one twice: its ack may be lost
+		if i >= 2 {
+			to = len(ecg)
+		}
+		topic := fmt.Sprintf("clinic/holter-1/ecg/chunks/%x/%d/%d", sha256.Sum256([]byte(ecg)), len(ecg), from)
+		h := c.holter(d, port)
+		h.send(0x32, string(binary.BigEndian.AppendUint16(nil, uint16(len(topic))))+topic+"\x00\x07"+ecg[from:to])
+		h.expect(0x40)
+		c.kill()
+	}
+	c.start()
+	c.wait("one item", func() bool { return c.waiting() == 1 })
 }

@@ -15,6 +15,7 @@ import (
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/grant"
+	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/trail"
 	"clinicgate/syncd/upstream"
@@ -29,6 +30,7 @@ type state struct {
 	cache   *cache.Cache
 	trail   *trail.Trail
 	queue   *queue.Queue
+	parts   *partial.Store
 	deliver *deliver.Engine
 	ehr     *upstream.Client
 

@@ -13,6 +13,7 @@ import (
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt"
 	"clinicgate/syncd/mqtt/pending"
+	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/serve"
 )
@@ -24,6 +25,9 @@ func (s *state) openQueue() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := s.openParts(); err != nil {
+		return err
+	}
 	s.deliver = deliver.New(s.queue, s.destinations(), deliver.Policy{}, s.env.Log)
 	if damage := s.queue.Damage(); damage != nil {
 		s.env.Faults.Raise(wire.Fault{
@@ -31,6 +35,19 @@ func (s *state) openQueue() (err error) {
 			Do: "call support before anything else: an upload may be lost on this disk",
 		})
 	}
+	return nil
+}
+
+// openParts opens what has come in part so far.
+func (s *state) openParts() error {
+	parts, lost, err := partial.Open(filepath.Join(s.env.State, "parts"), s.vault.Domain("uploads"), partial.Limits{})
+	if err != nil {
+		return err
+	}
+	if lost > 0 { // none of it was promised: the senders begin anew
+		s.env.Log.Error("parts of uploads can't be read and were removed", "files", lost)
+	}
+	s.parts = parts
 	return nil
 }
 
@@ -71,7 +88,7 @@ func (s *state) uploads() []daemon.Task {
 			if lost > 0 { // forgetting is safe: what comes again is known by its content
 				s.env.Log.Error("packet ids can't be read and are forgotten", "devices", lost)
 			}
-			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, IDs: ids, Log: s.env.Log})
+			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, IDs: ids, Parts: s.parts, Log: s.env.Log})
 			if err != nil {
 				return nil, err
 			}
@@ -85,5 +102,8 @@ func (s *state) uploads() []daemon.Task {
 func (s *state) maintain(now time.Time) {
 	if err := s.queue.Maintain(now); err != nil {
 		s.env.Log.Error("maintain queue", "err", err)
+	}
+	if err := s.parts.Expire(now); err != nil {
+		s.env.Log.Error("forget parts of uploads", "err", err)
 	}
 }

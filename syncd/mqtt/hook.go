@@ -13,6 +13,7 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt/pending"
+	"clinicgate/syncd/partial"
 )
 
 // hook is where the broker asks. Its methods run on the client's own goroutine, so
@@ -24,6 +25,7 @@ type hook struct {
 	door   Door
 	faults Faults
 	ids    *pending.Store
+	parts  *partial.Store
 	log    *slog.Logger
 }
 
@@ -127,6 +129,9 @@ func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, e
 func (h *hook) take(cl *mochi.Client, name string, pk packets.Packet) error {
 	began := time.Now()
 	from := ingest.Source{Origin: name, Via: "mqtt", Takes: allowed(name, pk.TopicName)}
+	if topic, levels, ok := chunkLevels(pk.TopicName); ok {
+		return h.piece(cl, from, topic, levels, pk.Payload)
+	}
 	receipt, err := h.door.File(h.ctx, from, pk.Payload)
 	var refusal *ingest.Refusal
 	if errors.As(err, &refusal) && refusal.Permanent() {

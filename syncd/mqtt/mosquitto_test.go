@@ -22,6 +22,7 @@ import (
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/ingest/memqueue"
 	"clinicgate/syncd/mqtt/pending"
+	"clinicgate/syncd/partial"
 	"clinicgate/syncd/vault"
 )
 
@@ -72,6 +73,15 @@ func openIDs(t *testing.T, dir string, d *vault.Domain) *pending.Store {
 	return ids
 }
 
+func openParts(t *testing.T, dir string, d *vault.Domain) *partial.Store {
+	t.Helper()
+	parts, lost, err := partial.Open(dir, d, partial.Limits{})
+	if err != nil || lost != 0 {
+		t.Fatalf("parts: lost %d, %v", lost, err)
+	}
+	return parts
+}
+
 func start(t *testing.T, change func(*Options)) *node {
 	t.Helper()
 	world := must[*pki.World](t)(pki.New(time.Now()))
@@ -85,7 +95,7 @@ func start(t *testing.T, change func(*Options)) *node {
 	n.device(t, "ecg-1")
 	ids := openIDs(t, t.TempDir(), newDomain(t))
 	o := Options{
-		IDs: ids, TLS: &tls.Config{Certificates: []tls.Certificate{gateway.TLS()}, ClientCAs: pool},
+		IDs: ids, Parts: openParts(t, t.TempDir(), newDomain(t)), TLS: &tls.Config{Certificates: []tls.Certificate{gateway.TLS()}, ClientCAs: pool},
 		Door: ingest.New(n.queue, n.faults), Faults: n.faults, Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 	if change != nil {
@@ -410,7 +420,7 @@ func TestBounds(t *testing.T) {
 
 func TestNewWantsCertificates(t *testing.T) {
 	for i, c := range []*tls.Config{nil, {}, {Certificates: []tls.Certificate{{}}}, {ClientCAs: x509.NewCertPool()}} {
-		if _, err := New(Options{TLS: c, IDs: &pending.Store{}}); err == nil {
+		if _, err := New(Options{TLS: c, IDs: &pending.Store{}, Parts: &partial.Store{}}); err == nil {
 			t.Errorf("configuration %d was taken", i)
 		}
 	}

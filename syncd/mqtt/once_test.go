@@ -17,6 +17,7 @@ type lifetime struct {
 	t       *testing.T
 	version string
 	dir     string
+	parts   string // folder of chunks
 	domain  *vault.Domain
 	queue   *memqueue.Queue
 	faults  *memqueue.Faults
@@ -26,7 +27,7 @@ type lifetime struct {
 }
 
 func newLifetime(t *testing.T, version string) *lifetime {
-	l := &lifetime{t: t, version: version, dir: t.TempDir(), domain: newDomain(t), queue: &memqueue.Queue{}, faults: &memqueue.Faults{}}
+	l := &lifetime{t: t, version: version, dir: t.TempDir(), parts: t.TempDir(), domain: newDomain(t), queue: &memqueue.Queue{}, faults: &memqueue.Faults{}}
 	l.powerCut()
 	return l
 }
@@ -37,6 +38,7 @@ func (l *lifetime) powerCut() {
 	l.t.Helper()
 	l.node = start(l.t, func(o *Options) {
 		o.IDs, o.Door = openIDs(l.t, l.dir, l.domain), ingest.New(l.queue, l.faults)
+		o.Parts = openParts(l.t, l.parts, l.domain)
 	})
 	l.lineCut()
 }

@@ -25,6 +25,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -34,6 +35,7 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt/pending"
+	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 )
 
@@ -42,6 +44,8 @@ import (
 type Door interface {
 	File(ctx context.Context, from ingest.Source, body []byte) (queue.Receipt, error)
 	Hold(ctx context.Context, from ingest.Source, body []byte, why *ingest.Refusal) (queue.Receipt, error)
+	Stream(ctx context.Context, from ingest.Source, body io.Reader) (queue.Receipt, error)
+	HoldStream(ctx context.Context, from ingest.Source, digest queue.Digest, size int64, body io.Reader, why *ingest.Refusal) (queue.Receipt, error)
 }
 
 // Faults takes notice of what a person should know; *daemon.Faults does.
@@ -56,6 +60,7 @@ type Options struct {
 	Door   Door
 	Faults Faults
 	IDs    *pending.Store // packet ids of QoS 2; required
+	Parts  *partial.Store // files that come in chunks; required
 	Log    *slog.Logger
 
 	Clients   int    // connections at once; 0: 32
@@ -71,8 +76,8 @@ func New(o Options) (*Server, error) {
 	if o.TLS == nil || o.TLS.ClientCAs == nil || len(o.TLS.Certificates) == 0 && o.TLS.GetCertificate == nil {
 		return nil, errors.New("mqtt: TLS needs a server certificate and the devices CA")
 	}
-	if o.IDs == nil {
-		return nil, errors.New("mqtt: QoS 2 needs a store of packet ids")
+	if o.IDs == nil || o.Parts == nil {
+		return nil, errors.New("mqtt: QoS 2 needs a store of packet ids, chunks one of parts")
 	}
 	o.TLS = o.TLS.Clone()
 	o.TLS.ClientAuth = tls.RequireAndVerifyClientCert
@@ -96,7 +101,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		// Statistics stop the world each time; an hour apart they don't matter.
 		SysTopicResendInterval: 3600,
 	})
-	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, ids: s.opt.IDs, log: s.opt.Log}
+	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, ids: s.opt.IDs, parts: s.opt.Parts, log: s.opt.Log}
 	if err := broker.AddHook(h, nil); err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
