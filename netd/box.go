@@ -80,7 +80,7 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 		b.ups = append(b.ups, newUplinkHands(b, i, u, now))
 	}
 	for _, t := range cfg.Tunnels {
-		b.tunnels = append(b.tunnels, &tunnelHands{b: b, cfg: t, since: now, state: wire.TunnelDown})
+		b.tunnels = append(b.tunnels, newTunnelHands(b, t, now))
 	}
 	return b, nil
 }
@@ -92,10 +92,10 @@ func (b *box) close() {
 	for _, u := range b.ups {
 		u.unplug()
 	}
-	b.hands.Wait()
 	for _, t := range b.tunnels {
 		t.close()
 	}
+	b.hands.Wait()
 	b.kernel.Close()
 }
 

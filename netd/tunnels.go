@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"clinicgate/netd/config"
 	"clinicgate/netd/plan"
 	"clinicgate/netd/report"
+	"clinicgate/netd/steer"
 	"clinicgate/netd/tunnel"
 	"clinicgate/netd/uplink"
 )
@@ -25,6 +27,16 @@ type tunnelHands struct {
 	since  time.Time
 	last   tunnel.Status
 	looked time.Time
+	steer  *steer.Machine
+	pulse  *pulse // nil: nobody inside is asked
+}
+
+func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
+	t := &tunnelHands{b: b, cfg: cfg, since: now, state: wire.TunnelDown, steer: steer.New(cfg.Policy, len(b.cfg.Uplinks))}
+	if cfg.Probe.IsValid() {
+		t.pulse = newPulse(t, now)
+	}
+	return t
 }
 
 // The times of a tunnel.
@@ -54,6 +66,9 @@ func (t *tunnelHands) make(now time.Time) {
 	for i, u := range t.b.cfg.Uplinks {
 		t.refresh(i, t.b.links[u.Port].Index)
 	}
+	if t.pulse != nil {
+		t.pulse.open(context.Background())
+	}
 }
 
 func words(err error) string {
@@ -64,6 +79,9 @@ func words(err error) string {
 }
 
 func (t *tunnelHands) close() {
+	if t.pulse != nil {
+		t.pulse.close()
+	}
 	if t.tunnel != nil {
 		t.tunnel.Close()
 	}
@@ -79,9 +97,10 @@ func (t *tunnelHands) refresh(i, index int) {
 	}
 }
 
-// follow makes the session if need be and sends it by the uplink in use. A call to
-// the hub that is lost costs five seconds, so the first waits until the uplink
-// has proved itself, but not for ever: probe targets may be gone, the hub not.
+// follow makes the session if need be and sends it by the uplinks that its policy
+// wants. A call to the hub that is lost costs five seconds, so the first waits
+// until the uplink has proved itself, but not for ever: probe targets may be gone,
+// the hub not.
 func (t *tunnelHands) follow(now time.Time) {
 	if t.tunnel == nil && !now.Before(t.retry) {
 		t.make(now)
@@ -89,18 +108,33 @@ func (t *tunnelHands) follow(now time.Time) {
 	if t.state == wire.TunnelDown && now.Sub(t.looked) >= lookOften {
 		t.look(now)
 	}
+	if t.pulse != nil && t.tunnel != nil {
+		t.pulse.beat(now)
+	}
 	t.judge(now)
 	if t.tunnel == nil || t.b.active < 0 {
 		return
 	}
 	st := t.b.ups[t.b.active].machine.Status()
-	proven := uplink.Usable(st.State)
+	proven := t.b.usable()
 	if !proven && now.Sub(st.Since) < patience {
 		return
 	}
-	if err := t.tunnel.Use(t.b.active, proven); err != nil {
+	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(), now), proven); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
 	}
+}
+
+// uplinks is what the steering knows of them.
+func (t *tunnelHands) uplinks() []steer.Uplink {
+	all := make([]steer.Uplink, len(t.b.ups))
+	for i, u := range t.b.ups {
+		all[i] = steer.Uplink{
+			Usable:  uplink.Usable(u.machine.Status().State) && u.address.IsValid(),
+			Metered: u.cfg.Metered, Heard: t.tunnel.Heard(i),
+		}
+	}
+	return all
 }
 
 // look asks the session how it is.
@@ -128,8 +162,26 @@ func (t *tunnelHands) judge(now time.Time) {
 }
 
 func (t *tunnelHands) known() report.Tunnel {
-	return report.Tunnel{
-		Config: t.cfg, Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason,
+	k := report.Tunnel{
+		Config: t.cfg, Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason, Via: t.via(),
 		Handshake: t.last.Handshake, Endpoint: t.last.Endpoint, Rx: t.last.Rx, Tx: t.last.Tx,
 	}
+	if t.pulse != nil {
+		k.Live = t.pulse.machine.Status()
+	}
+	return k
+}
+
+// via names the uplink by which the hub was heard last.
+func (t *tunnelHands) via() string {
+	best, latest := -1, time.Time{}
+	for i := range t.b.ups {
+		if t.tunnel == nil {
+			break
+		}
+		if at := t.tunnel.Heard(i); at.After(latest) {
+			best, latest = i, at
+		}
+	}
+	return t.b.name(best)
 }

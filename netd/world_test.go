@@ -38,7 +38,7 @@ type world struct {
 
 func needs(t *testing.T) {
 	t.Helper()
-	lab.Require(t, lab.Root, lab.Program("ip", "iptables", "ip6tables", "nft", "dnsmasq", "ping", "wg", "setpriv", "conntrack", "curl"))
+	lab.Require(t, lab.Root, lab.Program("ip", "iptables", "ip6tables", "nft", "dnsmasq", "ping", "wg", "tc", "setpriv", "conntrack", "curl"))
 }
 
 // newWorld builds everything but netd.
@@ -149,11 +149,11 @@ func wgKey(t *testing.T, seed byte) (private, public string) {
 }
 
 // startHub starts the far end of the tunnel, and a host behind it at 10.98.1.10.
-func (w *world) startHub(bin string) {
+func (w *world) startHub(bin string) *proc.Proc {
 	boxKey, boxPub := wgKey(w.t, 0x42)
 	hubKey, _ := wgKey(w.t, 0x43)
 	dev := fmt.Sprintf("wg%d", os.Getpid())
-	w.start(proc.Spec{Name: "hub", Space: w.hub, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
+	hub := w.start(proc.Spec{Name: "hub", Space: w.hub, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
 	key := filepath.Join(w.dir, "hub.key")
 	w.must(os.WriteFile(key, []byte(hubKey), 0o600))
 	deadline := time.Now().Add(10 * time.Second)
@@ -169,8 +169,10 @@ func (w *world) startHub(bin string) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	w.must(w.hub.Addr(dev, "10.99.0.1/24"), w.hub.Addr("lo", "10.98.1.10/32"), w.hub.Up(dev))
+	w.must(w.hub.Addr(dev, "10.99.0.1/24"), w.hub.Up(dev))
+	w.run(w.hub, "ip", "addr", "replace", "10.98.1.10/32", "dev", "lo")
 	w.must(os.WriteFile(filepath.Join(w.dir, "secrets/hub.key"), []byte(boxKey+"\n"), 0o600), os.Chown(filepath.Join(w.dir, "secrets/hub.key"), 201, 200))
+	return hub
 }
 
 // startNetd writes the site file, the example with this world's hub and what edit

@@ -44,7 +44,7 @@ type Uplink struct {
 
 // Tunnel states.
 const (
-	TunnelUp   = "up"   // data or a handshake within the last 3 minutes
+	TunnelUp   = "up"   // the hub answers inside it, or has within the last 3 minutes where nobody is asked
 	TunnelDown = "down" // configured, no answer from the hub
 )
 
@@ -57,9 +57,9 @@ type Tunnel struct {
 	Device    string    `json:"device"`
 	Address   string    `json:"address"`
 	Endpoint  string    `json:"endpoint"`
-	Via       string    `json:"via,omitempty"` // uplink name
+	Via       string    `json:"via,omitempty"` // uplink by which the hub was heard last
 	Handshake time.Time `json:"handshake,omitzero"`
-	RTTMS     float64   `json:"rtt_ms"`
+	RTTMS     float64   `json:"rtt_ms"` // to the hub and back inside; 0 while unknown
 	RxBytes   uint64    `json:"rx_bytes"`
 	TxBytes   uint64    `json:"tx_bytes"`
 }

@@ -38,6 +38,7 @@ type Uplink struct {
 	Method  string
 	Address netip.Prefix // static only
 	Gateway netip.Addr   // static only, inside Address
+	Metered bool         // every byte costs: no copies but of small datagrams
 }
 
 // Probe says how an uplink is judged.
@@ -47,6 +48,12 @@ type Probe struct {
 	Lost    int // so many in a row unanswered: down
 	Back    int // so many in a row answered: up again
 }
+
+// Policies by which a tunnel uses the uplinks.
+const (
+	Best      = "best"      // the preferred one
+	Redundant = "redundant" // a copy of each datagram by every usable one
+)
 
 // Tunnel is one WireGuard peer, the hub.
 type Tunnel struct {
@@ -58,6 +65,8 @@ type Tunnel struct {
 	KeyFile   string         // in the secrets folder
 	Routes    []netip.Prefix // reached only through the tunnel
 	Keepalive time.Duration  // whole seconds
+	Policy    string
+	Probe     netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
 }
 
 // Firewall says what the gateway itself answers.
@@ -84,6 +93,7 @@ type section struct {
 		Method  string `toml:"method"`
 		Address string `toml:"address"`
 		Gateway string `toml:"gateway"`
+		Metered bool   `toml:"metered"`
 	} `toml:"uplink"`
 	Probe struct {
 		Targets []string      `toml:"targets"`
@@ -99,6 +109,8 @@ type section struct {
 		Key       string        `toml:"key"`
 		Routes    []string      `toml:"routes"`
 		Keepalive site.Duration `toml:"keepalive"`
+		Policy    string        `toml:"policy"`
+		Probe     string        `toml:"probe"`
 	} `toml:"tunnel"`
 	Firewall struct {
 		LAN []string `toml:"lan"`

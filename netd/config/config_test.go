@@ -43,7 +43,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("probe: got %+v", c.Probe)
 	}
 	tun := c.Tunnels[0]
-	if tun.Device != "cg-hub" || tun.KeyFile != "hub.key" || len(tun.Routes) != 2 || tun.Keepalive != 15*time.Second || tun.PeerKey[0] != 0xc5 {
+	if tun.Device != "cg-hub" || tun.KeyFile != "hub.key" || len(tun.Routes) != 2 || tun.Keepalive != 15*time.Second || tun.Policy != Redundant || tun.Probe.String() != "10.99.0.1" || tun.PeerKey[0] != 0xc5 {
 		t.Errorf("tunnel: got %+v", tun)
 	}
 	if len(c.Firewall.LAN) != 6 || c.Firewall.LAN[1] != (Service{"tcp", 8443}) || len(c.Firewall.WAN) != 0 {
@@ -84,6 +84,8 @@ func TestRefusals(t *testing.T) {
 		"endpoint without port":   {`"192.0.2.1:51820"`, `"192.0.2.1"`, `net.tunnel[0].endpoint: got "192.0.2.1", want IPv4 address and port`},
 		"tunnel without routes":   {`routes    = ["10.99.0.0/24", "10.98.0.0/16"]`, `routes = []`, `net.tunnel[0].routes: got none`},
 		"route with host bits":    {`"10.98.0.0/16"]`, `"10.98.0.1/16"]`, `net.tunnel[0].routes: got "10.98.0.1/16", want an IPv4 network`},
+		"policy unknown":          {`"redundant"`, `"bonded"`, `net.tunnel[0].policy: got "bonded", want "best" or "redundant"`},
+		"probe outside tunnel":    {`probe     = "10.99.0.1"`, `probe = "10.9.0.1"`, `net.tunnel[0].probe: got 10.9.0.1, want an address inside one of the tunnel's routes`},
 		"keepalive in part":       {`keepalive = "15s"`, `keepalive = "1500ms"`, `net.tunnel[0].keepalive: got 1.5s, want whole seconds`},
 		"service without port":    {`"tcp/8443", `, `"tcp", `, `net.firewall.lan: got "tcp", want "icmp"`},
 		"service port 0":          {`"tcp/8443", `, `"tcp/0", `, `net.firewall.lan: got "tcp/0"`},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -91,9 +92,10 @@ func (r *reader) uplinks(s *section, c *Config) {
 	for i, u := range s.Uplink {
 		key := fmt.Sprintf("net.uplink[%d]", i)
 		up := Uplink{
-			Name:   r.name(key+".name", u.Name, names),
-			Port:   r.port(key+".port", u.Port),
-			Method: u.Method,
+			Name:    r.name(key+".name", u.Name, names),
+			Port:    r.port(key+".port", u.Port),
+			Method:  u.Method,
+			Metered: u.Metered,
 		}
 		switch u.Method {
 		case Static:
@@ -167,8 +169,25 @@ func (r *reader) tunnels(s *section, c *Config) {
 		if tun.Keepalive < 0 || tun.Keepalive > time.Hour || tun.Keepalive%time.Second != 0 {
 			r.bad(key+".keepalive", "got %v, want whole seconds up to 1h", tun.Keepalive)
 		}
+		tun.Policy = cmp.Or(t.Policy, Best)
+		if !slices.Contains([]string{Best, Redundant}, tun.Policy) {
+			r.bad(key+".policy", "got %q, want \"best\" or \"redundant\"", t.Policy)
+		}
+		tun.Probe = r.inside(key+".probe", t.Probe, tun.Routes)
 		c.Tunnels = append(c.Tunnels, tun)
 	}
+}
+
+// inside reads the address, if any, of a host behind a tunnel.
+func (r *reader) inside(key, got string, routes []netip.Prefix) netip.Addr {
+	if got == "" {
+		return netip.Addr{}
+	}
+	a := r.addr(key, got)
+	if a.IsValid() && !slices.ContainsFunc(routes, func(p netip.Prefix) bool { return p.IsValid() && p.Contains(a) }) {
+		r.bad(key, "got %s, want an address inside one of the tunnel's routes", a)
+	}
+	return a
 }
 
 func (r *reader) endpoint(key, got string) netip.AddrPort {

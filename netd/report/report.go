@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -41,6 +42,8 @@ type Tunnel struct {
 	Since     time.Time // when State was entered
 	State     string    // as Judge said
 	Reason    string
+	Live      uplink.Status // of the host inside that is asked, if there is one
+	Via       string        // uplink by which the hub was heard last; empty: none
 	Handshake time.Time
 	Endpoint  string
 	Rx, Tx    uint64
@@ -52,8 +55,10 @@ const (
 	bootGrace   = 15 * time.Second
 	leaseGrace  = 10 * time.Second
 	tunnelGrace = 15 * time.Second
-	keyLife     = 180 * time.Second // WireGuard's REJECT_AFTER_TIME
 )
+
+// KeyLife is how long a session key is good (WireGuard's REJECT_AFTER_TIME).
+const KeyLife = 180 * time.Second
 
 // Usable reports whether any uplink is.
 func (s Snapshot) Usable() bool {
@@ -75,8 +80,10 @@ func Judge(t Tunnel, usable bool, now time.Time) (state, reason string) {
 		return wire.TunnelDown, "no uplink is usable"
 	case t.Handshake.IsZero():
 		return wire.TunnelDown, "the hub has not answered yet"
-	case now.Sub(t.Handshake) >= keyLife:
+	case now.Sub(t.Handshake) >= KeyLife:
 		return wire.TunnelDown, "the hub does not answer since " + t.Handshake.UTC().Format(time.DateTime) + " UTC"
+	case t.Config.Probe.IsValid() && !uplink.Usable(t.Live.State):
+		return wire.TunnelDown, fmt.Sprintf("the tunnel is made, but %s does not answer in it", t.Config.Probe)
 	}
 	return wire.TunnelUp, "the hub answers"
 }
@@ -93,7 +100,8 @@ func (s Snapshot) Net() *wire.Net {
 	for _, t := range s.Tunnels {
 		w := wire.Tunnel{
 			Name: t.Config.Name, State: t.State, Reason: t.Reason, Since: utc(t.Since), Device: t.Config.Device,
-			Address: t.Config.Address.String(), Endpoint: t.Config.Endpoint.String(), Via: n.Active,
+			Address: t.Config.Address.String(), Endpoint: t.Config.Endpoint.String(), Via: cmp.Or(t.Via, n.Active),
+			RTTMS:     millis(t.Live.RTT),
 			Handshake: utc(t.Handshake), RxBytes: t.Rx, TxBytes: t.Tx,
 		}
 		if t.Endpoint != "" {
@@ -107,13 +115,17 @@ func (s Snapshot) Net() *wire.Net {
 func (u Uplink) wire() wire.Uplink {
 	w := wire.Uplink{
 		Name: u.Config.Name, Port: u.Config.Port, State: u.Status.State, Reason: u.Status.Reason, Since: utc(u.Status.Since),
-		RTTMS:   float64(u.Status.RTT.Round(10*time.Microsecond)) / float64(time.Millisecond),
+		RTTMS:   millis(u.Status.RTT),
 		LossPct: float64(int(u.Status.Loss + 0.5)), RxBytes: u.Rx, TxBytes: u.Tx,
 	}
 	if u.Address.IsValid() {
 		w.Address, w.Gateway = u.Address.String(), u.Gateway.String()
 	}
 	return w
+}
+
+func millis(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
 }
 
 func utc(t time.Time) time.Time {

@@ -1,6 +1,8 @@
 // Package tunnel is one WireGuard session to the hub, carried over all uplinks.
 // The hub is any stock WireGuard: it follows the last authenticated datagram, so
-// the session moves to another uplink with the next packet and no handshake.
+// the session moves to another uplink with the next packet and no handshake, and
+// its replay window drops copies that came by another one. By which uplinks a
+// datagram leaves is netd/steer's judgement.
 package tunnel
 
 import (
@@ -18,6 +20,7 @@ import (
 
 	"clinicgate/netd/config"
 	"clinicgate/netd/plan"
+	"clinicgate/netd/steer"
 
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
@@ -31,8 +34,8 @@ type Tunnel struct {
 	dev  *device.Device
 
 	mu     sync.Mutex
-	active int  // -1: none yet
-	proven bool // the active uplink was when it was last named
+	way    steer.Way
+	proven bool // the way was when it was last named
 	called time.Time
 }
 
@@ -47,7 +50,7 @@ func Open(cfg config.Tunnel, key [32]byte, paths []Path, log *slog.Logger) (*Tun
 	}
 	log = log.With("tunnel", cfg.Name)
 	say := func(format string, args ...any) { log.Debug(fmt.Sprintf(format, args...)) }
-	t := &Tunnel{cfg: cfg, bind: newBind(paths), active: -1}
+	t := &Tunnel{cfg: cfg, bind: newBind(paths)}
 	t.dev = device.NewDevice(nic, t.bind, &device.Logger{Verbosef: say, Errorf: say})
 	if err := t.dev.IpcSet("private_key=" + hex.EncodeToString(key[:]) + "\n"); err != nil {
 		t.Close()
@@ -70,14 +73,15 @@ const (
 	callGap = 250 * time.Millisecond
 )
 
-// Use sends by uplink i from now on; proven says that it is known to work. The hub learns of it at once by a keepalive;
-// without a live session it is called anew, not waiting for the retry of a call
-// that went by another uplink, or by this one before it was proven. While such a
-// call is on its way it does nothing: state what you want until it is so.
-func (t *Tunnel) Use(i int, proven bool) error {
+// Use sends by way from now on; proven says that it is known to work. The hub
+// learns of it at once by a keepalive; without a live session it is called anew,
+// not waiting for the retry of a call that went another way, or this one before it
+// was proven. While such a call is on its way it does nothing: state what you want
+// until it is so.
+func (t *Tunnel) Use(way steer.Way, proven bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i == t.active && (!proven || t.proven) {
+	if way.Equal(t.way) && (!proven || t.proven) {
 		t.proven = proven
 		return nil
 	}
@@ -90,14 +94,46 @@ func (t *Tunnel) Use(i int, proven bool) error {
 	if !live && time.Since(t.called) < callGap {
 		return nil
 	}
-	t.active, t.proven = i, proven
-	t.bind.active.Store(int32(i))
+	t.way, t.proven = way, proven
+	t.bind.way.Store(&way)
 	if live {
 		peer.SendKeepalive()
 		return nil
 	}
 	t.called = time.Now()
 	return t.call()
+}
+
+// Renew calls the hub anew though the session seems to live.
+func (t *Tunnel) Renew() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.called = time.Now()
+	return t.call()
+}
+
+// Received is how many datagrams came in so far.
+func (t *Tunnel) Received() uint64 {
+	var n uint64
+	for _, p := range t.bind.paths {
+		n += p.count.Load()
+	}
+	return n
+}
+
+// Heard returns when the hub was last heard through uplink i; zero: never. Only
+// its datagrams count that were a port's; whether they are authentic is not looked
+// at, so this may steer but must not prove.
+func (t *Tunnel) Heard(i int) time.Time { return when(t.bind.paths[i].heard.Load()) }
+
+// Sent returns when something was last sent to the hub; zero: never.
+func (t *Tunnel) Sent() time.Time { return when(t.bind.sent.Load()) }
+
+func when(nano int64) time.Time {
+	if nano == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nano)
 }
 
 // call puts the peer in afresh, which begins with a handshake.

@@ -13,6 +13,7 @@ import (
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/netns"
+	"clinicgate/netd/steer"
 
 	"github.com/vishvananda/netlink"
 	"golang.zx2c4.com/wireguard/conn"
@@ -136,7 +137,7 @@ func (w *wire) open() {
 // say sends text by uplink i and waits until it was heard and answered.
 func (w *wire) say(i int, text string) {
 	w.t.Helper()
-	w.bind.active.Store(int32(i))
+	w.bind.way.Store(&steer.Way{All: []int{i}})
 	ep, err := w.bind.ParseEndpoint("192.0.2.1:51820")
 	w.must(err)
 	w.must(w.bind.Send([][]byte{[]byte(text)}, ep))

@@ -1,0 +1,183 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// A path is one uplink's socket, which comes and goes with its device.
+type path struct {
+	Path
+	mu      sync.Mutex
+	changed sync.Cond
+	open    bool
+	want    int // interface index of the device now; 0: there is none
+	index   int // of the device the socket is bound to
+	sock    *socket
+
+	heard atomic.Int64  // when the hub was last, in Unix nanoseconds
+	count atomic.Uint64 // of datagrams received
+	from  *endpoint     // the last sender; the receiver's own
+	in    *batch        // the receiver's own
+}
+
+func (p *path) start() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open {
+		return false
+	}
+	p.open = true
+	_ = p.follow() // the next refresh tells
+	return true
+}
+
+func (p *path) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = false
+	p.drop()
+	p.changed.Broadcast()
+}
+
+// drop closes the socket; the caller holds mu.
+func (p *path) drop() {
+	if p.sock != nil {
+		p.sock.udp.Close()
+		p.sock, p.index = nil, 0
+	}
+}
+
+// refresh makes the socket follow the device.
+func (p *path) refresh(index int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.want = index
+	return p.follow()
+}
+
+// follow opens and closes the socket as the device comes and goes. A socket stays
+// bound to the index it was made for, so a port that came back needs a new one.
+// The caller holds mu.
+func (p *path) follow() error {
+	if !p.open || p.want == p.index {
+		return nil
+	}
+	p.drop()
+	if p.want == 0 {
+		return nil
+	}
+	sock, err := listen(p.Path)
+	if err != nil {
+		return err
+	}
+	p.sock, p.index = sock, p.want
+	p.changed.Broadcast()
+	return nil
+}
+
+func (p *path) current() *socket {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sock
+}
+
+func (p *path) send(m *batch, bufs [][]byte, to *net.UDPAddr) error {
+	sock := p.current()
+	if sock == nil {
+		return errNoPath
+	}
+	return sock.send(m, bufs, to)
+}
+
+// await returns the socket once there is one, nil when the bind was closed.
+func (p *path) await() *socket {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.open && p.sock == nil {
+		p.changed.Wait()
+	}
+	if !p.open {
+		return nil
+	}
+	return p.sock
+}
+
+// errorPause keeps a socket in trouble from taking a core.
+const errorPause = 20 * time.Millisecond
+
+// receive is a conn.ReceiveFunc. It is called from one goroutine.
+func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	for {
+		sock := p.await()
+		if sock == nil {
+			return 0, net.ErrClosed
+		}
+		n, err := sock.receive(p.in, bufs, sizes)
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				time.Sleep(errorPause)
+			}
+			continue
+		}
+		for i := range n {
+			eps[i] = p.sender(p.in.msgs[i].Addr.(*net.UDPAddr))
+		}
+		if n > 0 {
+			p.heard.Store(time.Now().UnixNano())
+			p.count.Add(uint64(n))
+		}
+		return n, nil
+	}
+}
+
+// sender returns the endpoint of an address: mostly the one of the datagram before.
+func (p *path) sender(a *net.UDPAddr) *endpoint {
+	if ap := unmapped(a.AddrPort()); p.from == nil || p.from.AddrPort != ap {
+		p.from = &endpoint{ap}
+	}
+	return p.from
+}
+
+func unmapped(ap netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// bufferSize lets a burst at full rate wait for a busy processor.
+const bufferSize = 4 << 20
+
+func listen(p Path) (*socket, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		ctl := c.Control(func(fd uintptr) { err = setOptions(int(fd), p) })
+		return errors.Join(ctl, err)
+	}}
+	c, err := lc.ListenPacket(context.Background(), "udp4", ":0")
+	if err != nil {
+		return nil, fmt.Errorf("open tunnel socket on %s: %w", p.Dev, err)
+	}
+	return newSocket(c.(*net.UDPConn)), nil
+}
+
+func setOptions(fd int, p Path) error {
+	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, p.Dev); err != nil {
+		return fmt.Errorf("bind to device: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark)); err != nil {
+		return fmt.Errorf("set mark: %w", err)
+	}
+	// Larger than the system's limit needs CAP_NET_ADMIN; less is slower, not wrong.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize)
+	return nil
+}
