@@ -110,7 +110,7 @@ func (f *groupFaults) rival(from netip.Addr) {
 	if f.rivals++; f.rivals >= rivalAfter {
 		f.raise(faultRival, wire.Alarm,
 			fmt.Sprintf("%v is master too and does not yield to this box", from),
-			"it does not hear this box: check the switch between the two (multicast to 224.0.0.18) and that both have the same pair.group")
+			"it does not hear this box: check the switch between the two (multicast to 224.0.0.18, ff02::12) and that both have the same pair.group")
 	}
 }
 

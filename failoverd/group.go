@@ -63,8 +63,17 @@ func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *
 		inbox:  make(chan received, 64),
 		claims: make(chan claim, 16),
 		opened: make(chan *passage),
-		form:   []advert.Form{advert.RFC9568, advert.RFC5798},
+		form:   forms(cfg),
 	}
+}
+
+// forms is in which forms a group speaks before it knows the other's: IPv6 has
+// only one.
+func forms(cfg config.Group) []advert.Form {
+	if cfg.Addresses[0].Addr().Is6() {
+		return []advert.Form{advert.RFC9568}
+	}
+	return []advert.Form{advert.RFC9568, advert.RFC5798}
 }
 
 // poke has the group look at its port again. It never blocks.
@@ -148,7 +157,7 @@ func (g *group) drain() {
 
 // look takes the router in or out of the game, as the port is.
 func (g *group) look() {
-	p, err := port.Look(g.cfg.Port, announce.Label(g.cfg.Port))
+	p, err := port.Look(g.cfg.Port, announce.Ours)
 	if err != nil {
 		g.log.Error("look at port", "err", err)
 		return
@@ -263,7 +272,7 @@ func (g *group) do(a vrrp.Action) error {
 		}
 		var failed []error
 		for _, p := range g.cfg.Addresses {
-			failed = append(failed, g.line.arp.Say(p.Addr()))
+			failed = append(failed, g.line.voice.Say(p.Addr()))
 		}
 		return errors.Join(failed...)
 	}
@@ -307,7 +316,7 @@ func (g *group) tellGuard(err error) {
 func (g *group) send(priority uint8) error {
 	m := advert.Message{VRID: g.cfg.VRID, Priority: priority, Interval: g.cfg.Interval, Addresses: g.hosts()}
 	for _, form := range g.form {
-		msg, err := m.Append(nil, form, g.line.self, packet.Group)
+		msg, err := m.Append(nil, form, g.line.self, packet.Group(g.line.self))
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,12 @@ type peer struct {
 
 func (c *clinic) keepalived(cidr string, priority int) *peer {
 	c.t.Helper()
+	return c.keepalivedWith(cidr, priority, shared+"/24")
+}
+
+// keepalivedWith is keepalived with that in virtual_ipaddress, and more settings.
+func (c *clinic) keepalivedWith(cidr string, priority int, addresses string, more ...string) *peer {
+	c.t.Helper()
 	lab.Require(c.t, lab.Program("keepalived"))
 	p := &peer{c: c, space: c.join("k", cidr)}
 	dir := c.t.TempDir()
@@ -38,10 +44,11 @@ vrrp_instance lan {
 	priority %d
 	advert_int 0.1
 	virtual_ipaddress {
-		%s/24
+		%s
 	}
+	%s
 }
-`, priority, shared), 0o600))
+`, priority, addresses, strings.Join(more, "\n\t")), 0o600))
 	var err error
 	p.proc, err = proc.Start(proc.Spec{
 		Name: "keepalived", Space: p.space, Log: filepath.Join(dir, "log"),

@@ -133,21 +133,24 @@ type node struct {
 
 func (c *clinic) node(name, cidr string, priority int) *node {
 	c.t.Helper()
-	n := &node{c: c, space: c.join(name, cidr), dir: c.t.TempDir()}
-	for dir := n.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		c.check(os.Chmod(dir, 0o755))
-	}
-	site := fmt.Sprintf(`[site]
-name = "Lab"
-code = "lab"
-[[pair.group]]
+	return c.nodeWith(name, cidr, fmt.Sprintf(`[[pair.group]]
 name = "lan"
 vrid = 20
 port = "lan"
 addresses = [%q]
 priority = %d
 interval = "100ms"
-`, shared+"/24", priority)
+`, shared+"/24", priority))
+}
+
+// nodeWith makes a box with those groups.
+func (c *clinic) nodeWith(name, cidr, groups string) *node {
+	c.t.Helper()
+	n := &node{c: c, space: c.join(name, cidr), dir: c.t.TempDir()}
+	for dir := n.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		c.check(os.Chmod(dir, 0o755))
+	}
+	site := "[site]\nname = \"Lab\"\ncode = \"lab\"\n" + groups
 	c.check(os.WriteFile(filepath.Join(n.dir, "site.toml"), []byte(site), 0o644))
 	run := filepath.Join(n.dir, "run")
 	c.check(os.Mkdir(run, 0o755), os.Chown(run, 202, 200))
@@ -180,7 +183,7 @@ func (n *node) start() {
 
 func (n *node) file() wire.Failover {
 	f, err := wirefile.Read[wire.Failover](filepath.Join(n.dir, "run"), wire.FailoverFile)
-	if err != nil || len(f.Groups) != 1 {
+	if err != nil || len(f.Groups) == 0 {
 		return wire.Failover{Groups: []wire.Group{{}}}
 	}
 	return *f

@@ -21,7 +21,7 @@ type line struct {
 	index int
 	self  netip.Addr
 	conn  *packet.Conn
-	arp   *announce.ARP
+	voice voice
 	deaf  atomic.Bool // a reader gave up; the next look plugs another line
 }
 
@@ -47,20 +47,35 @@ func plug(p port.Port, self netip.Addr, g *group) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
-	arp, err := announce.OpenARP(p.Index, p.MAC)
+	v, err := openVoice(p, self)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	l := &line{index: p.Index, self: self, conn: conn, arp: arp}
+	l := &line{index: p.Index, self: self, conn: conn, voice: v}
 	go l.readAdverts(g.inbox)
-	go l.readARP(g.claims, g.hosts())
+	go l.readClaims(g.claims, g.hosts())
 	return l, nil
+}
+
+// A voice says where an address is, and hears others say so: ARP, or neighbour
+// advertisements.
+type voice interface {
+	Say(netip.Addr) error
+	Hear() (netip.Addr, net.HardwareAddr, error)
+	Close() error
+}
+
+func openVoice(p port.Port, self netip.Addr) (voice, error) {
+	if self.Is6() {
+		return announce.OpenNeighbor(p.Index, p.Name, p.MAC)
+	}
+	return announce.OpenARP(p.Index, p.MAC)
 }
 
 func (l *line) close() {
 	l.conn.Close()
-	l.arp.Close()
+	l.voice.Close()
 }
 
 // readAdverts hands on every packet until the line is closed. When the group is
@@ -71,7 +86,7 @@ func (l *line) readAdverts(inbox chan<- received) {
 		r := received{line: l, from: from, err: err, reason: "packet"}
 		switch {
 		case err == nil:
-			if r.msg, r.form, r.err = advert.Parse(b, from, packet.Group); r.err != nil {
+			if r.msg, r.form, r.err = advert.Parse(b, from, packet.Group(from)); r.err != nil {
 				r.reason = reason(r.err)
 			}
 		case !errors.Is(err, packet.ErrForeign): // closed, or the device went away
@@ -85,11 +100,11 @@ func (l *line) readAdverts(inbox chan<- received) {
 	}
 }
 
-// readARP hands on who claims one of the shared addresses, until the line is
+// readClaims hands on who claims one of the shared addresses, until the line is
 // closed.
-func (l *line) readARP(claims chan<- claim, shared []netip.Addr) {
+func (l *line) readClaims(claims chan<- claim, shared []netip.Addr) {
 	for {
-		addr, mac, err := l.arp.Hear()
+		addr, mac, err := l.voice.Hear()
 		if errors.Is(err, unix.ENETDOWN) { // said once; the socket works again with the link
 			continue
 		}

@@ -33,7 +33,7 @@ func shout(s *netns.Space, ttl int, msg []byte) error {
 		if err := unix.BindToDevice(fd, "lan"); err != nil {
 			return err
 		}
-		return unix.Sendto(fd, msg, 0, &unix.SockaddrInet4{Addr: packet.Group.As4()})
+		return unix.Sendto(fd, msg, 0, &unix.SockaddrInet4{Addr: packet.Group4.As4()})
 	})
 }
 
@@ -60,7 +60,7 @@ func TestRefusedPackets(t *testing.T) {
 	a.is(wire.RoleMaster)
 	since := a.group().Since
 	good := advert.Message{VRID: 20, Priority: 254, Interval: 100 * time.Millisecond, Addresses: []netip.Addr{netip.MustParseAddr(shared)}}
-	msg, err := good.Append(nil, advert.RFC9568, netip.MustParseAddr("10.20.0.50"), packet.Group)
+	msg, err := good.Append(nil, advert.RFC9568, netip.MustParseAddr("10.20.0.50"), packet.Group4)
 	c.check(err)
 	changed := func(f func(b []byte)) []byte {
 		b := append([]byte(nil), msg...)
@@ -107,7 +107,7 @@ func TestForeignAdvert(t *testing.T) {
 	a := c.node("a", "10.20.0.2/24", 100)
 	a.is(wire.RoleMaster)
 	foreign := advert.Message{VRID: 20, Priority: 50, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr("10.20.0.99")}}
-	msg, err := foreign.Append(nil, advert.RFC5798, netip.MustParseAddr("10.20.0.50"), packet.Group)
+	msg, err := foreign.Append(nil, advert.RFC5798, netip.MustParseAddr("10.20.0.50"), packet.Group4)
 	c.check(err)
 	for range rivalAfter {
 		c.check(shout(c.desk, 255, msg))

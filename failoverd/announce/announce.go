@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // suffix of the label, behind the port's name: people see it in `ip addr`.
@@ -60,7 +61,16 @@ func Release(index int, port string, addresses []netip.Prefix) error {
 	return errors.Join(failed...)
 }
 
+// host is one address as the kernel gets it. One of IPv6 is not looked for on the
+// network before (the other box may have it for some milliseconds more), and is
+// deprecated, so that nothing of ours takes it for a source.
 func host(port string, a netip.Prefix) *netlink.Addr {
+	if a.Addr().Is6() {
+		return &netlink.Addr{
+			IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(128, 128)},
+			Flags: unix.IFA_F_NODAD, ValidLft: int(lease / time.Second),
+		}
+	}
 	return &netlink.Addr{
 		IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)},
 		Label: Label(port),
@@ -70,17 +80,31 @@ func host(port string, a netip.Prefix) *netlink.Addr {
 	}
 }
 
-// Sweep takes off every address that carries our label, on any port, and returns
+// forever is the lifetime of an address that does not end.
+const forever = 1<<32 - 1
+
+// Ours tells the pair's addresses from all others: by their label, or for IPv6,
+// which has none, by being lent and not looked for, which no other way of getting
+// an address makes.
+func Ours(a netlink.Addr) bool {
+	if a.IP.To4() != nil {
+		return strings.HasSuffix(a.Label, suffix)
+	}
+	ones, _ := a.Mask.Size()
+	return ones == 128 && a.Flags&unix.IFA_F_NODAD != 0 && uint32(a.ValidLft) != forever
+}
+
+// Sweep takes off every address of the pair, on any port, and returns
 // them: a run that was killed left them, and the other box may have them by now.
 func Sweep() ([]string, error) {
-	all, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var swept []string
 	var failed []error
 	for _, a := range all {
-		if !strings.HasSuffix(a.Label, suffix) {
+		if !Ours(a) {
 			continue
 		}
 		link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: a.LinkIndex}}
@@ -88,7 +112,7 @@ func Sweep() ([]string, error) {
 			failed = append(failed, fmt.Errorf("take off %v, left by an earlier run: %w", a.IPNet, err))
 			continue
 		}
-		swept = append(swept, fmt.Sprintf("%v (%s)", a.IP, a.Label))
+		swept = append(swept, strings.TrimSuffix(fmt.Sprintf("%v (%s)", a.IP, a.Label), " ()"))
 	}
 	return swept, errors.Join(failed...)
 }

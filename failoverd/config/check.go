@@ -54,11 +54,15 @@ func (c *check) addresses(got []netip.Prefix) {
 		key := fmt.Sprintf("addresses[%d]", i)
 		a := p.Addr()
 		switch {
-		case !a.Is4():
-			c.refuse(key, "got %v, want IPv4: the pair shares no IPv6 addresses yet", p)
+		case a.Is4() != got[0].Addr().Is4() || a.Is4In6() || a.Zone() != "":
+			c.refuse(key, "got %v, want all of a group IPv4 or all IPv6: make two groups", p)
+		case i == 0 && a.Is6() && !a.IsLinkLocalUnicast(): // RFC 9568 §5.2.9, erratum 8300
+			c.refuse(key, "got %v, want a link-local address (fe80::/64) before all others of IPv6", p)
 		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			c.refuse(key, "got %v, want an address of one machine", p)
-		case p.Bits() < 8 || p.Bits() > 30:
+		case a.Is6() && (p.Bits() < 16 || p.Bits() > 127):
+			c.refuse(key, "got %v, want the prefix length of the clinic's network, usually /64", p)
+		case a.Is4() && (p.Bits() < 8 || p.Bits() > 30):
 			c.refuse(key, "got %v, want the prefix length of the clinic's network, /8 to /30", p)
 		case a == p.Masked().Addr():
 			c.refuse(key, "got %v, want a machine's address, not the network's own", p)
@@ -70,16 +74,17 @@ func (c *check) addresses(got []netip.Prefix) {
 }
 
 // apart holds groups apart: names and addresses are unique, and so is a VRID on a
-// port.
+// port within one family (RFC 9568 §5.2.3). Link-local addresses may come again on
+// another port.
 func (c *check) apart(g Group, others []Group) {
 	for _, o := range others {
 		if o.Name == g.Name {
 			c.refuse("name", "got %q twice", g.Name)
 		}
-		if o.Port == g.Port && o.VRID == g.VRID {
+		if o.Port == g.Port && o.VRID == g.VRID && family(o) == family(g) {
 			c.refuse("vrid", "got %d, which group %q has on port %s already", g.VRID, o.Name, o.Port)
 		}
-		if a, same := both(g, o); same {
+		if a, same := both(g, o); same && (o.Port == g.Port || !a.IsLinkLocalUnicast()) {
 			c.refuse("addresses", "got %v, which group %q announces already", a, o.Name)
 		}
 	}

@@ -104,6 +104,17 @@ func or[T any](p *T, def T) T {
 	return *p
 }
 
+// family is 4 or 6; an empty group, which is refused elsewhere, has none.
+func family(g Group) int {
+	switch {
+	case len(g.Addresses) == 0:
+		return 0
+	case g.Addresses[0].Addr().Is4():
+		return 4
+	}
+	return 6
+}
+
 // both returns the first address that two groups announce.
 func both(a, b Group) (netip.Addr, bool) {
 	for _, p := range a.Addresses {

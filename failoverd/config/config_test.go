@@ -94,7 +94,10 @@ func TestRefusals(t *testing.T) {
 		"host prefix":      {"10.20.0.1/24", "10.20.0.1/32", "pair.group[0].addresses[0]: got 10.20.0.1/32"},
 		"network itself":   {"10.20.0.1/24", "10.20.0.0/24", "not the network's own"},
 		"multicast":        {"10.20.0.1/24", "224.0.0.18/24", "want an address of one machine"},
-		"IPv6":             {"10.20.0.1/24", "fe80::1/64", "want IPv4"},
+		"IPv6 mixed":       {`"10.21.0.1/24"`, `"fe80::1/64"`, "pair.group[1].addresses[1]: got 10.21.0.9/24, want all of a group IPv4 or all IPv6"},
+		"IPv6 mapped":      {"10.20.0.1/24", "::ffff:10.20.0.1/120", "pair.group[0].addresses[0]: got"},
+		"IPv6 not local":   {"10.20.0.1/24", "2001:db8::1/64", "want a link-local address (fe80::/64) before all others"},
+		"IPv6 host prefix": {"10.20.0.1/24", "fe80::1/128", "usually /64"},
 		"not an address":   {"10.20.0.1/24", "10.20.0/24", "site.toml:6"},
 	} {
 		t.Run(name, func(t *testing.T) {

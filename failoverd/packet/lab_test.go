@@ -96,7 +96,7 @@ func stray(ttl int) error {
 		unix.BindToDevice(fd, "lan"),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, ttl),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0),
-		unix.Sendto(fd, []byte("stray"), 0, &unix.SockaddrInet4{Addr: Group.As4()}),
+		unix.Sendto(fd, []byte("stray"), 0, &unix.SockaddrInet4{Addr: Group4.As4()}),
 	)
 }
 

@@ -44,6 +44,11 @@ func (p Port) Fit(shared []netip.Prefix) (netip.Addr, *wire.Fault) {
 		if len(p.Own) > 0 {
 			fault.What += fmt.Sprintf(", only %v", p.Own)
 		}
+		if shared[0].Addr().Is6() {
+			fault.What = fmt.Sprintf("%s has no link-local IPv6 address", p.Name)
+			fault.Do = "wait some seconds; if it stays, IPv6 is switched off on the port"
+			break
+		}
 		fault.Do = "check net.lan.address in the site file, and that netd runs"
 	default:
 		return self, nil
@@ -51,9 +56,13 @@ func (p Port) Fit(shared []netip.Prefix) (netip.Addr, *wire.Fault) {
 	return netip.Addr{}, fault
 }
 
+// self for IPv6 is the port's link-local address (RFC 9568 §5.1.2.1).
 func (p Port) self(shared []netip.Prefix) netip.Addr {
 	for _, own := range p.Own {
-		if own.Contains(shared[0].Addr()) {
+		if shared[0].Addr().Is6() && own.Addr().IsLinkLocalUnicast() {
+			return own.Addr()
+		}
+		if shared[0].Addr().Is4() && own.Contains(shared[0].Addr()) {
 			return own.Addr()
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -22,13 +21,14 @@ type Port struct {
 	Index   int
 	MAC     net.HardwareAddr
 	Carrier bool
-	Own     []netip.Prefix // its own IPv4 addresses, netd's
-	Shared  []netip.Addr   // the pair's, put by us: those with the label
+	Own     []netip.Prefix // its own addresses, netd's and the link-local one
+	Shared  []netip.Addr   // the pair's, put by us
 }
 
-// Look asks the kernel about the port called name. Its addresses labelled label
-// are ours.
-func Look(name, label string) (Port, error) {
+// Look asks the kernel about the port called name; ours tells the pair's addresses
+// from its own. An address that the kernel still looks for on the network, or has
+// found there, is left out.
+func Look(name string, ours func(netlink.Addr) bool) (Port, error) {
 	p := Port{Name: name}
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -40,16 +40,17 @@ func Look(name, label string) (Port, error) {
 	attrs := link.Attrs()
 	p.There, p.Index, p.MAC = true, attrs.Index, attrs.HardwareAddr
 	p.Carrier = attrs.RawFlags&unix.IFF_UP != 0 && attrs.RawFlags&unix.IFF_RUNNING != 0
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return p, fmt.Errorf("look at port %s: %w", name, err)
 	}
 	for _, a := range addrs {
-		ip, ok := netip.AddrFromSlice(a.IP.To4())
+		ip, ok := netip.AddrFromSlice(a.IP)
+		ip = ip.Unmap()
 		bits, _ := a.Mask.Size()
 		switch {
-		case !ok:
-		case strings.EqualFold(a.Label, label):
+		case !ok || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0:
+		case ours(a):
 			p.Shared = append(p.Shared, ip)
 		default:
 			p.Own = append(p.Own, netip.PrefixFrom(ip, bits))
@@ -58,7 +59,7 @@ func Look(name, label string) (Port, error) {
 	return p, nil
 }
 
-// Watch calls changed after each change of a link or an IPv4 address, of any port,
+// Watch calls changed after each change of a link or an address, of any port,
 // until ctx ends. What changed is not said: look again. Changes that come quickly
 // are folded into one call.
 func Watch(ctx context.Context, changed func()) error {
@@ -68,7 +69,7 @@ func Watch(ctx context.Context, changed func()) error {
 	}
 	events := os.NewFile(uintptr(fd), "rtnetlink")
 	defer events.Close()
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR}); err != nil {
 		return fmt.Errorf("watch ports: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { events.Close() })

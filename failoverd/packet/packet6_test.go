@@ -1,0 +1,59 @@
+package packet
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"clinicgate/failoverd/advert"
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/netns"
+)
+
+// Two machines over IPv6: hop limit 255 and a link-local source, or foreign.
+func TestConn6(t *testing.T) {
+	lab.Require(t, lab.Root)
+	a, b := space(t, "a"), space(t, "b")
+	must(t, netns.Veth(a, "lan", b, "lan"), a.Addr("lan", "fe80::2/64"), b.Addr("lan", "fe80::3/64"), a.Addr("lan", "2001:db8::2/64"))
+	time.Sleep(2 * time.Second) // until the kernel has looked for both addresses
+	sender, receiver := open4(t, a, "lan", "fe80::2"), open4(t, b, "lan", "fe80::3")
+	must(t, a.Do(func() error { return stray6(64, "fe80::2") }), a.Do(func() error { return stray6(255, "2001:db8::2") }), sender.Send([]byte("hello")))
+	for _, what := range []string{"hop limit 64", "global source"} {
+		if _, from, err := receiver.Receive(); !errors.Is(err, ErrForeign) || !from.Is6() {
+			t.Errorf("%s: from %v, %v", what, from, err)
+		}
+	}
+	msg, from, err := receiver.Receive()
+	if err != nil || string(msg) != "hello" || from != netip.MustParseAddr("fe80::2") {
+		t.Errorf("got %q from %v, %v", msg, from, err)
+	}
+	woken := make(chan error, 1)
+	go func() {
+		_, _, err := receiver.Receive()
+		woken <- err
+	}()
+	time.Sleep(20 * time.Millisecond)
+	receiver.Close()
+	if err := <-woken; err == nil || errors.Is(err, ErrForeign) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func stray6(hops int, self string) error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, advert.Protocol)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.BindToDevice(fd, "lan"); err != nil {
+		return err
+	}
+	info := unix.PktInfo6(&unix.Inet6Pktinfo{Addr: netip.MustParseAddr(self).As16()})
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, hops),
+		unix.Sendmsg(fd, []byte("stray"), info, &unix.SockaddrInet6{Addr: Group6.As16()}, 0),
+	)
+}
