@@ -69,34 +69,48 @@ type claims struct {
 // comes with it is who the token was made for, for the trace, and empty when the
 // token is none of cardauth's.
 func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, error) {
-	if r.Token == "" {
-		return Grant{}, refuse(NoToken)
-	}
-	if roster == nil {
-		return Grant{}, refuse(NoRoster)
-	}
-	c, err := verify(now, roster, issuer, r.Token)
-	if err != nil {
-		return Grant{}, err
-	}
-	g := Grant{Session: c.Session, Subject: c.Subject, Role: c.Role, Room: c.Room}
-	if r.Peer == "" || !same(c.Confirm.Cert, r.Peer) {
-		return g, refuse(OtherDevice)
-	}
-	s, live := roster.sessions[c.Session]
-	if !live || c.Session == "" {
-		return g, refuse(NoSession)
-	}
-	if !same(s.CertHash, r.Peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
-		return g, refuse(OtherSession)
-	}
-	if s.Role != wire.RoleDoctor {
+	g, scope, err := who(now, roster, issuer, r.Token, r.Peer)
+	switch {
+	case err != nil:
+		return g, err
+	case g.Role != wire.RoleDoctor:
 		return g, refuse(Role)
-	}
-	if !allows(c.Scope, r.Op, r.Type) {
+	case !allows(scope, r.Op, r.Type):
 		return g, refuse(Scope)
 	}
 	return g, nil
+}
+
+// Who says whose live session a token is, used from the device of that
+// certificate. Whoever has one may hand in uploads, which shows nobody anything.
+func Who(now time.Time, roster *Roster, issuer, token, peer string) (Grant, error) {
+	g, _, err := who(now, roster, issuer, token, peer)
+	return g, err
+}
+
+func who(now time.Time, roster *Roster, issuer, token, peer string) (g Grant, scope string, err error) {
+	if token == "" {
+		return Grant{}, "", refuse(NoToken)
+	}
+	if roster == nil {
+		return Grant{}, "", refuse(NoRoster)
+	}
+	c, err := verify(now, roster, issuer, token)
+	if err != nil {
+		return Grant{}, "", err
+	}
+	g = Grant{Session: c.Session, Subject: c.Subject, Role: c.Role, Room: c.Room}
+	if peer == "" || !same(c.Confirm.Cert, peer) {
+		return g, "", refuse(OtherDevice)
+	}
+	s, live := roster.sessions[c.Session]
+	if !live || c.Session == "" {
+		return g, "", refuse(NoSession)
+	}
+	if !same(s.CertHash, peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
+		return g, "", refuse(OtherSession)
+	}
+	return g, c.Scope, nil
 }
 
 // verify checks signature, type, issuer, audience and times (RFC 9068 §4).

@@ -85,6 +85,30 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+// Handing in needs a live session, and no more of it.
+func TestWho(t *testing.T) {
+	w := newWorld(t)
+	h, c := good()
+	delete(c, "scope")
+	token := sign(t, jwt.SigningMethodES256, w.key, h, c)
+	if g, err := Who(now, w.roster, issuer, token, "ws1"); err != nil || g.Subject != "Practitioner/1" {
+		t.Errorf("got %+v, %v", g, err)
+	}
+	for name, err := range map[string]error{
+		"another device": second(Who(now, w.roster, issuer, token, "ws2")),
+		"no device":      second(Who(now, w.roster, issuer, token, "")),
+		"no token":       second(Who(now, w.roster, issuer, "", "ws1")),
+		"run out":        second(Who(now.Add(time.Hour), w.roster, issuer, token, "ws1")),
+		"no roster":      second(Who(now, nil, issuer, token, "ws1")),
+	} {
+		if err == nil {
+			t.Errorf("%s: allowed", name)
+		}
+	}
+}
+
+func second(_ Grant, err error) error { return err }
+
 // Each case changes one thing of a good request.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
