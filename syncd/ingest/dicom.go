@@ -48,6 +48,19 @@ type upload struct {
 	file   bool   // they came with it
 }
 
+// File10 is a DICOM file (PS3.10) whose header has been read.
+type File10 struct {
+	Meta   dataset.Meta
+	Head   []byte // preamble and header, as they came
+	Data   io.Reader
+	Origin string
+}
+
+// DICOM lets in a DICOM file of any size, header and all as it came.
+func (d *Door) DICOM(ctx context.Context, f File10) (queue.Receipt, error) {
+	return d.dicom(ctx, upload{f.Meta, f.Origin, f.Head, true}, f.Data)
+}
+
 // dicomFile lets a DICOM file in, header and all as it came.
 func (d *Door) dicomFile(ctx context.Context, origin string, src io.Reader) (queue.Receipt, error) {
 	meta, head, err := dataset.ReadMeta(src)
