@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -16,6 +17,7 @@ import (
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/segment"
 	"clinicgate/syncd/serve"
+	"clinicgate/syncd/upload"
 )
 
 // name is the gateway's name on the clinic's LAN, in its certificate too.
@@ -41,9 +43,26 @@ func (s *state) records() daemon.Task {
 			return nil, err
 		}
 		return func(ctx context.Context, l net.Listener) error {
-			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h, s.env.Log)
+			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), s.paths(h), s.env.Log)
 		}, nil
 	})
+}
+
+// paths are the records, and beside them uploads if the site takes any.
+func (s *state) paths(records http.Handler) http.Handler {
+	if s.cfg.Uploads == nil {
+		return records
+	}
+	h := upload.New(upload.Options{
+		Door: s.door, Parts: s.parts, Trail: s.trail, Roster: s.roster.Load, Issuer: grant.Issuer(s.cfg.Site.Code),
+		Devices: s.cfg.Uploads.Devices, Log: s.env.Log,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", records)
+	for _, path := range []string{upload.PostPath, upload.TusPath, upload.StowPath} {
+		mux.Handle(path, h)
+	}
+	return mux
 }
 
 // asked hears how each question to the EHR ended.

@@ -15,6 +15,7 @@ import (
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/grant"
+	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/trail"
@@ -31,6 +32,7 @@ type state struct {
 	trail   *trail.Trail
 	queue   *queue.Queue
 	parts   *partial.Store
+	door    *ingest.Door // where every way in leads
 	deliver *deliver.Engine
 	ehr     *upstream.Client
 

@@ -25,6 +25,7 @@ func (s *state) openQueue() (err error) {
 	if err != nil {
 		return err
 	}
+	s.door = ingest.New(noticing{s.queue, s.room("queue")}, s.env.Faults)
 	if err := s.openParts(); err != nil {
 		return err
 	}
@@ -66,13 +67,12 @@ func (n noticing) Accept(ctx context.Context, it queue.Item, body io.Reader) (qu
 
 // uploads are the tasks of the ways in, of the queue and of the ways out.
 func (s *state) uploads() []daemon.Task {
-	door := ingest.New(noticing{s.queue, s.room("queue")}, s.env.Faults)
 	tasks := []daemon.Task{{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)}}
 	if len(s.cfg.Destinations) > 0 {
 		tasks = append(tasks, daemon.Task{Name: "delivery", Run: s.deliver.Run})
 	}
 	if c := s.cfg.DICOM; c != nil {
-		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: door, Log: s.env.Log})
+		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log})
 		tasks = append(tasks, s.endpoint("dicom", c.Listen, func() (serving, error) { return node.Serve, nil }))
 	}
 	if c := s.cfg.MQTT; c != nil {
@@ -88,7 +88,7 @@ func (s *state) uploads() []daemon.Task {
 			if lost > 0 { // forgetting is safe: what comes again is known by its content
 				s.env.Log.Error("packet ids can't be read and are forgotten", "devices", lost)
 			}
-			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: door, Faults: s.env.Faults, IDs: ids, Parts: s.parts, Log: s.env.Log})
+			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: s.door, Faults: s.env.Faults, IDs: ids, Parts: s.parts, Log: s.env.Log})
 			if err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"clinicgate/firmware/site"
 )
@@ -59,6 +60,21 @@ func (c *check) endpoints(in *file, out *Config) {
 	if in.MQTT != nil {
 		out.MQTT = &MQTT{Listen: c.listen("sync.mqtt.listen", in.MQTT.Listen)}
 	}
+	if in.Uploads != nil {
+		out.Uploads = &Uploads{Devices: in.Uploads.Devices}
+		for _, name := range in.Uploads.Devices {
+			if name == "" || len(name) > 64 || strings.ContainsFunc(name, unicode.IsControl) {
+				c.bad("sync.uploads.devices", "got %q, want the common name of a certificate, 1 to 64 characters", name)
+			}
+		}
+	}
+}
+
+// accepted tells whether a destination takes one of formats.
+func accepted(out *Config, formats ...string) bool {
+	return slices.ContainsFunc(out.Destinations, func(d Destination) bool {
+		return slices.ContainsFunc(formats, func(f string) bool { return slices.Contains(d.Accepts, f) })
+	})
 }
 
 // formats by kind of destination: what it can carry at all.
@@ -117,22 +133,20 @@ func (c *check) contradictions(out *Config) {
 		}
 		ports[port] = key
 	}
-	accepted := func(formats ...string) bool {
-		return slices.ContainsFunc(out.Destinations, func(d Destination) bool {
-			return slices.ContainsFunc(formats, func(f string) bool { return slices.Contains(d.Accepts, f) })
-		})
-	}
 	if out.DICOM != nil {
 		claim("sync.dicom.listen", out.DICOM.Listen)
-		if !accepted(FormatDICOM) {
+		if !accepted(out, FormatDICOM) {
 			c.bad("sync.dicom", "no destination accepts %q, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.dicom]", FormatDICOM)
 		}
 	}
 	if out.MQTT != nil {
 		claim("sync.mqtt.listen", out.MQTT.Listen)
-		if !accepted(formats(KindFHIR)...) {
+		if !accepted(out, formats(KindFHIR)...) {
 			c.bad("sync.mqtt", "no destination accepts any of %q, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.mqtt]", formats(KindFHIR))
 		}
+	}
+	if out.Uploads != nil && len(out.Destinations) == 0 {
+		c.bad("sync.uploads", "there is no destination, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.uploads]")
 	}
 }
 

@@ -30,8 +30,9 @@ type Config struct {
 	Devices      string // file in site/anchors: CA of workstations and devices
 	EHR          EHR
 	Cache        Cache
-	DICOM        *DICOM // nil: no DICOM node
-	MQTT         *MQTT  // nil: no broker
+	DICOM        *DICOM   // nil: no DICOM node
+	MQTT         *MQTT    // nil: no broker
+	Uploads      *Uploads // nil: none over HTTPS
 	Destinations []Destination
 }
 
@@ -57,6 +58,11 @@ type DICOM struct {
 // MQTT is the broker on the LAN.
 type MQTT struct {
 	Listen string
+}
+
+// Uploads are taken over HTTPS, at Listen.
+type Uploads struct {
+	Devices []string // certificate names that may upload with nobody logged in
 }
 
 // Destination is a partner that uploads are delivered to.
@@ -88,6 +94,9 @@ type file struct {
 	MQTT *struct {
 		Listen string `toml:"listen"`
 	} `toml:"mqtt"`
+	Uploads *struct {
+		Devices []string `toml:"devices"`
+	} `toml:"uploads"`
 	Destination []struct {
 		Name    string   `toml:"name"`
 		Kind    string   `toml:"kind"`

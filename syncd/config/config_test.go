@@ -41,6 +41,9 @@ func TestExample(t *testing.T) {
 	if c.DICOM.Title != "CLINICGATE" || len(c.DICOM.Callers) != 1 || c.MQTT.Listen != ":8883" {
 		t.Errorf("dicom %+v mqtt %+v", c.DICOM, c.MQTT)
 	}
+	if c.Uploads == nil || len(c.Uploads.Devices) != 1 {
+		t.Errorf("uploads %+v", c.Uploads)
+	}
 	if len(c.Destinations) != 2 || c.Destinations[0].Auth != "hospital.auth" || c.Destinations[1].Kind != KindFHIR {
 		t.Errorf("destinations %+v", c.Destinations)
 	}
@@ -93,6 +96,7 @@ func TestRefusals(t *testing.T) {
 		"path in auth":        {`auth    = "hospital.auth"`, `auth = "/etc/x"`, "sync.destination[0].auth"},
 		"negative freshness":  {`fresh   = "0s"`, `fresh = "-1s"`, "sync.cache.fresh: got -1s"},
 		"cache too small":     {`size_mb = 512`, `size_mb = 1`, "sync.cache.size_mb: got 1"},
+		"upload device":       {`devices = ["holter-1"]`, `devices = [""]`, `sync.uploads.devices: got ""`},
 		"query in a base url": {`dicom-web"`, `dicom-web?x"`, "without ? and #"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,6 +120,9 @@ func TestAllComplaintsAtOnce(t *testing.T) {
 	_, err := parse(strings.Replace(strings.Replace(least, ":1", "1", 1), "http:", "x:", 1))
 	if err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Fatalf("got %v, want two lines", err)
+	}
+	if _, err := parse(least + "[sync.uploads]\n"); err == nil || !strings.Contains(err.Error(), "sync.uploads: there is no destination") {
+		t.Fatalf("got %v", err)
 	}
 	if _, err := parse(strings.Split(least, "[sync.ehr]")[0]); err == nil || !strings.Contains(err.Error(), "sync.ehr: table is missing") {
 		t.Fatalf("got %v", err)
