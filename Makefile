@@ -26,7 +26,7 @@ build: deps ## build all programs, and those of the lab into build/lab/bin
 	@echo "building the programs"
 	@mkdir -p build/lab/bin
 	@$(GO) build ./...
-	@$(GO) build -o build/lab/bin/ ./netd ./failoverd ./cardauth ./syncd ./firmware/gatectl ./image ./image/lab golang.zx2c4.com/wireguard
+	@$(GO) build -o build/lab/bin/ ./netd ./failoverd ./cardauth ./syncd ./firmware/gatectl ./image ./image/lab ./image/lab/tally golang.zx2c4.com/wireguard
 
 image: deps ## build the image for QEMU into build/image
 	@echo "building the image"
@@ -42,7 +42,7 @@ stop: ## end a lab that was left up
 	@$(SUDO) $(LAB) stop
 
 test: build image ## all tests, labs included; with CLINICGATE_LAB=require what can't run fails
-	$(GO) test -timeout 20m $(EXEC) ./...
+	@$(GO) test -json -timeout 20m $(EXEC) ./... | $(CLINICGATE_BIN)/tally
 
 check: ## gofmt, vet with and without cgo and for both architectures, staticcheck, import floors
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$fmt" ] || { echo "gofmt: $$fmt"; exit 1; }

@@ -46,6 +46,7 @@ func requireBoot(t *testing.T) built {
 	if testing.Short() {
 		t.Skip("boots the image")
 	}
+	t.Attr("boots", "image")
 	files, err := imageOnce()
 	if err != nil {
 		t.Fatal(err)

@@ -52,5 +52,6 @@ func TestMorningInQEMU(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots the image twice")
 	}
+	t.Attr("boots", "image")
 	play(t, "image", lab.Program(qemu.Programs...), lab.Program("swtpm"))
 }
