@@ -46,7 +46,7 @@ func TestLab(t *testing.T) {
 }
 
 // up starts everything and waits until all is up.
-func up(t *testing.T, bin string, edit func(string) string) *world {
+func up(t testing.TB, bin string, edit func(string) string) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.startISPA()

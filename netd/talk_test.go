@@ -126,7 +126,7 @@ func (k *talk) ended(within time.Duration) error {
 }
 
 // settled waits for the first answers and forgets how long they took.
-func (k *talk) settled(t *testing.T) {
+func (k *talk) settled(t testing.TB) {
 	t.Helper()
 	for range 250 {
 		k.mu.Lock()
@@ -141,7 +141,7 @@ func (k *talk) settled(t *testing.T) {
 	t.Fatalf("no answer: %v", k.err)
 }
 
-func (k *talk) alive(t *testing.T, what string) {
+func (k *talk) alive(t testing.TB, what string) {
 	t.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -30,19 +30,19 @@ import (
 //	10.20.0.0/24 -- wan2 -- ispB -------------------+
 //	            198.51.100.0/24        10.0.2.0/30
 type world struct {
-	t                              *testing.T
+	t                              testing.TB
 	dir                            string
 	box, ispA, ispB, inet, hub, pc *netns.Space
 	netd                           *proc.Proc
 }
 
-func needs(t *testing.T) {
+func needs(t testing.TB) {
 	t.Helper()
 	lab.Require(t, lab.Root, lab.Program("ip", "iptables", "ip6tables", "nft", "dnsmasq", "ping", "wg", "tc", "setpriv", "conntrack", "curl"))
 }
 
 // newWorld builds everything but netd.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	for name, s := range map[string]**netns.Space{"box": &w.box, "ispa": &w.ispA, "ispb": &w.ispB, "inet": &w.inet, "hub": &w.hub, "pc": &w.pc} {
@@ -115,7 +115,7 @@ func (w *world) startISPA(instead ...string) *proc.Proc {
 }
 
 // programs builds netd and stock wireguard-go.
-func programs(t *testing.T) string {
+func programs(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, args := range [][]string{{"netd", "."}, {"wireguard-go", "golang.zx2c4.com/wireguard"}} {
@@ -135,7 +135,7 @@ func programs(t *testing.T) string {
 }
 
 // wgKey makes a key pair as wg genkey and wg pubkey would.
-func wgKey(t *testing.T, seed byte) (private, public string) {
+func wgKey(t testing.TB, seed byte) (private, public string) {
 	t.Helper()
 	var k [32]byte
 	for i := range k {
