@@ -129,9 +129,10 @@ func (t *tunnelHands) follow(now time.Time) {
 func (t *tunnelHands) uplinks() []steer.Uplink {
 	all := make([]steer.Uplink, len(t.b.ups))
 	for i, u := range t.b.ups {
+		st := u.machine.Status()
 		all[i] = steer.Uplink{
-			Usable:  uplink.Usable(u.machine.Status().State) && u.address.IsValid(),
-			Metered: u.cfg.Metered, Heard: t.tunnel.Heard(i),
+			Usable:  uplink.Usable(st.State) && u.address.IsValid(),
+			Metered: u.cfg.Metered, Loss: st.Loss, Heard: t.tunnel.Heard(i),
 		}
 	}
 	return all

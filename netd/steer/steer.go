@@ -32,6 +32,7 @@ func (w Way) Equal(o Way) bool { return slices.Equal(w.All, o.All) && slices.Equ
 type Uplink struct {
 	Usable  bool
 	Metered bool
+	Loss    float64   // percent of the probes through it
 	Heard   time.Time // when the hub was last heard through it; zero: never
 }
 
@@ -52,6 +53,7 @@ type Machine struct {
 	rtt    time.Duration
 	shun   []shun
 	way    Way
+	twice  bool // small datagrams go twice by each of way.All
 }
 
 // shun keeps an uplink out until a time, and remembers for how long it was.
@@ -93,6 +95,9 @@ func (m *Machine) Way(active int, ups []Uplink, now time.Time) Way {
 			way.All = append(way.All, i)
 		}
 	}
+	if m.twice = m.policy == config.Redundant && m.lossy(way.All, ups); m.twice {
+		way.Small = append(way.Small, way.All...)
+	}
 	if len(way.All) == 0 && active >= 0 {
 		way.All = []int{active}
 	}
@@ -101,6 +106,21 @@ func (m *Machine) Way(active int, ups []Uplink, now time.Time) Way {
 	}
 	m.way = way
 	return way
+}
+
+// Where all uplinks lose so much, in percent, small datagrams go twice by each. It
+// takes a good deal less to end it than to begin it.
+const (
+	lossyFrom = 5
+	lossyTo   = 1
+)
+
+func (m *Machine) lossy(all []int, ups []Uplink) bool {
+	limit := float64(lossyFrom)
+	if m.twice {
+		limit = lossyTo
+	}
+	return len(all) > 0 && !slices.ContainsFunc(all, func(i int) bool { return ups[i].Loss < limit })
 }
 
 // order lists the usable uplinks, the active one first.

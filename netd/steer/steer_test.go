@@ -129,3 +129,20 @@ func TestBestLeavesASilentUplink(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestLossy: where every uplink loses packets small datagrams go twice by each,
+// until it is over.
+func TestLossy(t *testing.T) {
+	m, ups := New(config.Redundant, 2), up(2)
+	for _, c := range []struct {
+		a, b float64
+		want string
+	}{
+		{0, 50, "{[0 1] []}"}, {10, 4, "{[0 1] []}"}, {10, 5, "{[0 1] [0 1]}"}, {2, 2, "{[0 1] [0 1]}"}, {0, 10, "{[0 1] []}"}, {2, 2, "{[0 1] []}"},
+	} {
+		ups[0].Loss, ups[1].Loss = c.a, c.b
+		if got := fmt.Sprint(m.Way(0, ups, start)); got != c.want {
+			t.Errorf("losing %v and %v: got %s, want %s", c.a, c.b, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab/netns"
+	"clinicgate/firmware/lab/proc"
+	"clinicgate/firmware/wire"
+)
+
+// mwan3 is the peer of BenchmarkWAN: mwan3's tracker at its defaults, switching the
+// default route and between two stock WireGuard tunnels, one by each provider.
+const mwan3 = "mwan3's tracker at its defaults"
+
+// wanRuns is how often each scenario is played with netd. The peer plays each once:
+// it takes two minutes to notice a silent death.
+const wanRuns = 5
+
+// BenchmarkWAN measures what the clinic notices of a provider's death. It writes
+// build/bench/wan.json; run it with -benchtime 1x -timeout 30m.
+func BenchmarkWAN(b *testing.B) {
+	needs(b)
+	bin := programs(b)
+	series := map[string][]float64{}
+	play := func(name string, start func(*world, string), scene func(*world) map[string]float64) {
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			w.startISPA()
+			start(w, bin)
+			for metric, value := range scene(w) {
+				series[name+metric] = append(series[name+metric], value)
+			}
+		})
+	}
+	for range wanRuns {
+		play("netd", (*world).startFastNetd, silentScene(3*time.Second))
+	}
+	for range 3 {
+		play("netd", (*world).startFastNetd, linkDownScene)
+		play("netd", (*world).startFastNetd, flapScene)
+		play("netd", (*world).startFastNetd, lossScene)
+		play("single", (*world).startSingle, lossScene)
+	}
+	play("mwan3", (*world).startMwan3, silentScene(150*time.Second))
+	play("mwan3", (*world).startMwan3, linkDownScene)
+	play("mwan3", (*world).startMwan3, flapScene)
+	var figures []figure
+	for _, m := range []struct{ metric, unit string }{
+		{"silent.tunnel_hole_ms", "ms"}, {"silent.tunnel_up_hole_ms", "ms"}, {"silent.tcp_broken", "of 50"}, {"silent.plain_hole_ms", "ms"},
+		{"linkdown.tunnel_hole_ms", "ms"}, {"flap.tunnel_hole_ms", "ms"},
+	} {
+		figures = append(figures, compare("wan."+m.metric, m.unit, series["netd"+m.metric], mwan3, series["mwan3"+m.metric]))
+	}
+	for _, m := range []string{"loss10.lost_pct", "loss10.lost_up_pct"} {
+		figures = append(figures, compare("wan."+m, "%", series["netd"+m], "single link", series["single"+m]))
+	}
+	writeFigures(b, "wan", figures)
+}
+
+// startFastNetd starts netd with a redundant tunnel and probes that are as quick as
+// the site file allows.
+func (w *world) startFastNetd(bin string) {
+	w.startHub(bin)
+	w.startNetd(bin, func(site string) string { return strings.Replace(site, `every   = "500ms"`, `every = "50ms"`, 1) })
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+}
+
+// startSingle makes the box a stock wireguard-go by provider A.
+func (w *world) startSingle(bin string) {
+	w.startStock(bin)
+	w.clinicSide("stock")
+}
+
+// clinicSide gives a box without netd its address in the LAN, and NAT.
+func (w *world) clinicSide(tunnels ...string) {
+	w.must(w.box.Addr("lan", "10.20.0.2/24"))
+	for _, dev := range []string{"wan1", "wan2"} {
+		w.run(w.box, "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", dev, "-j", "MASQUERADE")
+	}
+	for _, dev := range tunnels {
+		w.run(w.box, "iptables", "-t", "nat", "-A", "POSTROUTING", "-o", dev, "-j", "SNAT", "--to", "10.99.0.2")
+	}
+}
+
+// startMwan3 builds the peer. When its tracker says so, the hub's end is switched
+// along with the box's, which no mwan3 does.
+func (w *world) startMwan3(bin string) {
+	w.startHub(bin)
+	boxKey, boxPub := wgKey(w.t, 0x42)
+	_, hubPub := wgKey(w.t, 0x43)
+	hubKeyB, hubPubB := wgKey(w.t, 0x44)
+	w.must(w.hub.Addr("eth0", "192.0.2.2/24"))
+	w.stockTunnel(bin, w.hub, "hub-b", hubKeyB, "51821", boxPub, "10.99.0.2/32", "")
+	w.must(w.box.Addr("wan1", "100.64.1.2/24"), w.box.Addr("wan2", "198.51.100.2/24"))
+	w.run(w.box, "ip", "route", "add", "default", "via", "100.64.1.1", "metric", "10")
+	w.run(w.box, "ip", "route", "add", "default", "via", "198.51.100.1", "metric", "20")
+	w.must(w.box.Route("192.0.2.1/32", "100.64.1.1"), w.box.Route("192.0.2.2/32", "198.51.100.1"))
+	w.stockTunnel(bin, w.box, "tun-a", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820")
+	w.stockTunnel(bin, w.box, "tun-b", boxKey, "0", hubPubB, "10.0.0.0/8", "192.0.2.2:51821")
+	w.must(w.box.Addr("tun-a", "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", "tun-a"))
+	w.clinicSide("tun-a", "tun-b")
+	var hosts []string
+	for i := range 4 {
+		hosts = append(hosts, fmt.Sprintf("192.0.2.%d", 11+i))
+		w.must(w.hub.Addr("eth0", hosts[i]+"/24"))
+	}
+	hook := filepath.Join(w.dir, "hook.sh")
+	w.must(os.WriteFile(hook, fmt.Appendf(nil, `#!/bin/sh
+[ "$1" = down ] || exit 0
+ip route del default via 100.64.1.1 metric 10
+ip route add default via 100.64.1.1 metric 30
+ip route replace 10.98.0.0/15 dev tun-b
+ip netns exec %s ip route replace 10.99.0.2/32 dev hub-b
+conntrack -F
+`, w.hub.Name), 0o755))
+	w.start(proc.Spec{Name: "mwan3track", Space: w.box, Args: append([]string{"sh", "testdata/mwan3track.sh", "wan1", hook}, hosts...)})
+}
+
+// silentScene: provider A swallows everything, without a word. wait is how long the
+// box may take.
+func silentScene(wait time.Duration) func(*world) map[string]float64 {
+	return func(w *world) map[string]float64 {
+		s, flows := w.clinic()
+		w.must(w.hub.Addr("eth0", "192.0.2.3/24"))
+		w.echo(w.hub, "192.0.2.3:7001")
+		cut := time.Now()
+		w.silence()
+		plain := w.plain("192.0.2.3:7001", wait)
+		for time.Since(cut) < min(wait, plain+3*time.Second) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		v := s.since(cut.Add(-100 * time.Millisecond))
+		broken := 0.0
+		for _, k := range flows {
+			if k.givenUp() {
+				broken++
+			}
+		}
+		return map[string]float64{
+			"silent.tunnel_hole_ms": ms(v.back), "silent.tunnel_up_hole_ms": ms(v.over),
+			"silent.tcp_broken": broken, "silent.plain_hole_ms": ms(plain),
+		}
+	}
+}
+
+// linkDownScene: A's cable is pulled at the box.
+func linkDownScene(w *world) map[string]float64 {
+	s, _ := w.clinic()
+	cut := time.Now()
+	w.run(w.ispA, "ip", "link", "set", "box", "down")
+	time.Sleep(15 * time.Second)
+	return map[string]float64{"linkdown.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back)}
+}
+
+// flapScene: A dies and comes back, three times.
+func flapScene(w *world) map[string]float64 {
+	s, _ := w.clinic()
+	cut := time.Now()
+	for range 3 {
+		w.silence()
+		time.Sleep(2 * time.Second)
+		w.revive()
+		time.Sleep(3 * time.Second)
+	}
+	return map[string]float64{"flap.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back)}
+}
+
+// lossScene: every provider loses 10 % of all packets, in each direction.
+func lossScene(w *world) map[string]float64 {
+	s, _ := w.clinic()
+	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
+		w.run(isp, "nft",
+			"add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in numgen random mod 10 0 drop")
+	}
+	time.Sleep(3 * time.Second) // until it has been noticed
+	begin := time.Now()
+	time.Sleep(8 * time.Second)
+	v := s.since(begin)
+	return map[string]float64{"loss10.lost_pct": v.lost, "loss10.lost_up_pct": v.lostOver}
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// clinic starts the traffic: the stream, and 50 TCP connections through the tunnel.
+func (w *world) clinic() (*stream, []*talk) {
+	w.t.Helper()
+	w.echo(w.hub, "10.98.1.10:7000")
+	s := w.stream(w.pc, w.hub, "10.98.1.10:7500")
+	var flows []*talk
+	for range 50 {
+		flows = append(flows, w.talk(w.pc, "tcp4", "10.98.1.10:7000", 100*time.Millisecond))
+	}
+	for _, k := range flows {
+		k.settled(w.t)
+	}
+	time.Sleep(time.Second)
+	return s, flows
+}
+
+// givenUp reports whether a person would call the connection broken: it ended, or
+// nothing was answered for ten seconds.
+func (k *talk) givenUp() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err != nil || max(k.longest, time.Since(k.last)) > 10*time.Second
+}
+
+// plain is how long it takes from now until a new connection past the tunnel gets
+// an answer. One is tried every 20 ms.
+func (w *world) plain(addr string, within time.Duration) time.Duration {
+	w.t.Helper()
+	begin := time.Now()
+	answered := make(chan time.Duration, 1)
+	var tries sync.WaitGroup
+	defer tries.Wait()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for time.Since(begin) < within {
+		select {
+		case d := <-answered:
+			return d
+		case <-tick.C:
+			tries.Go(func() {
+				if reach(w.pc, addr, 900*time.Millisecond) != nil {
+					return
+				}
+				select {
+				case answered <- time.Since(begin):
+				default: // another was first
+				}
+			})
+		}
+	}
+	return within
+}
