@@ -17,6 +17,7 @@ const (
 	SCPECG = "scp-ecg"
 	AECG   = "aecg"
 	PDF    = "pdf"
+	HL7    = "hl7v2" // a message, recognised by its protocol and not here
 )
 
 // Facts is what a file says of itself.
