@@ -32,7 +32,7 @@ accepts = ["dicom"]
 name = "ehr"
 kind = "fhir"
 url = "http://127.0.0.1:9/fhir"
-accepts = ["scp-ecg", "aecg", "pdf"]
+accepts = ["scp-ecg", "aecg", "pdf", "hl7v2"]
 `, readFile(c.t, c.path("site/site.toml")), table)
 	c.must(os.WriteFile(c.path("site/site.toml"), []byte(site), 0o644))
 }

@@ -11,6 +11,7 @@ import (
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/dimse"
 	"clinicgate/syncd/ingest"
+	"clinicgate/syncd/mllp"
 	"clinicgate/syncd/mqtt"
 	"clinicgate/syncd/mqtt/pending"
 	"clinicgate/syncd/partial"
@@ -74,6 +75,10 @@ func (s *state) uploads() []daemon.Task {
 	if c := s.cfg.DICOM; c != nil {
 		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log})
 		tasks = append(tasks, s.endpoint("dicom", c.Listen, func() (serving, error) { return node.Serve, nil }))
+	}
+	if c := s.cfg.HL7; c != nil {
+		server := mllp.New(mllp.Options{Door: s.door, Senders: c.Senders, Log: s.env.Log})
+		tasks = append(tasks, s.endpoint("hl7", c.Listen, func() (serving, error) { return server.Serve, nil }))
 	}
 	if c := s.cfg.MQTT; c != nil {
 		tasks = append(tasks, s.endpoint("mqtt", c.Listen, func() (serving, error) {

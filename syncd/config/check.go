@@ -60,6 +60,14 @@ func (c *check) endpoints(in *file, out *Config) {
 	if in.MQTT != nil {
 		out.MQTT = &MQTT{Listen: c.listen("sync.mqtt.listen", in.MQTT.Listen)}
 	}
+	if in.HL7 != nil {
+		out.HL7 = &HL7{Listen: c.listen("sync.hl7.listen", in.HL7.Listen), Senders: in.HL7.Senders}
+		for _, name := range in.HL7.Senders {
+			if name == "" || len(name) > 64 || strings.ContainsFunc(name, unicode.IsControl) {
+				c.bad("sync.hl7.senders", "got %q, want a sending application (MSH-3), 1 to 64 characters", name)
+			}
+		}
+	}
 	if in.Uploads != nil {
 		out.Uploads = &Uploads{Devices: in.Uploads.Devices}
 		for _, name := range in.Uploads.Devices {
@@ -83,7 +91,7 @@ func formats(kind string) []string {
 	case KindSTOW:
 		return []string{FormatDICOM}
 	case KindFHIR:
-		return []string{FormatSCPECG, FormatAECG, FormatPDF}
+		return []string{FormatSCPECG, FormatAECG, FormatPDF, FormatHL7}
 	}
 	return nil
 }
@@ -143,6 +151,12 @@ func (c *check) contradictions(out *Config) {
 		claim("sync.mqtt.listen", out.MQTT.Listen)
 		if !accepted(out, formats(KindFHIR)...) {
 			c.bad("sync.mqtt", "no destination accepts any of %q, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.mqtt]", formats(KindFHIR))
+		}
+	}
+	if out.HL7 != nil {
+		claim("sync.hl7.listen", out.HL7.Listen)
+		if !accepted(out, FormatHL7) {
+			c.bad("sync.hl7", "no destination accepts %q, so nothing received could ever leave; add it to a [[sync.destination]] of kind %q or drop [sync.hl7]", FormatHL7, KindFHIR)
 		}
 	}
 	if out.Uploads != nil && len(out.Destinations) == 0 {

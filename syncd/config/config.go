@@ -21,6 +21,7 @@ const (
 	FormatSCPECG = "scp-ecg"
 	FormatAECG   = "aecg"
 	FormatPDF    = "pdf"
+	FormatHL7    = "hl7v2"
 )
 
 // Config is [sync] of the site file.
@@ -32,6 +33,7 @@ type Config struct {
 	Cache        Cache
 	DICOM        *DICOM   // nil: no DICOM node
 	MQTT         *MQTT    // nil: no broker
+	HL7          *HL7     // nil: no HL7 v2 messages
 	Uploads      *Uploads // nil: none over HTTPS
 	Destinations []Destination
 }
@@ -58,6 +60,12 @@ type DICOM struct {
 // MQTT is the broker on the LAN.
 type MQTT struct {
 	Listen string
+}
+
+// HL7 is the listener for HL7 v2 results over MLLP on the LAN.
+type HL7 struct {
+	Listen  string
+	Senders []string // sending applications (MSH-3.1) that may send; empty: any
 }
 
 // Uploads are taken over HTTPS, at Listen.
@@ -94,6 +102,10 @@ type file struct {
 	MQTT *struct {
 		Listen string `toml:"listen"`
 	} `toml:"mqtt"`
+	HL7 *struct {
+		Listen  string   `toml:"listen"`
+		Senders []string `toml:"senders"`
+	} `toml:"hl7"`
 	Uploads *struct {
 		Devices []string `toml:"devices"`
 	} `toml:"uploads"`

@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		"same port":           {`listen = ":8883"`, `listen = ":11112"`, "port 11112 is taken by sync.dicom.listen"},
 		"kind":                {`kind    = "stow"`, `kind = "ftp"`, `sync.destination[0].kind: got "ftp"`},
 		"format":              {`accepts = ["dicom"]`, `accepts = ["scp-ecg"]`, "for kind \"stow\""},
-		"format twice":        {`["scp-ecg", "aecg", "pdf"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
+		"format twice":        {`["scp-ecg", "aecg", "pdf", "hl7v2"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
 		"name twice":          {`name    = "ehr"`, `name = "hospital"`, "a second time"},
 		"name":                {`name    = "ehr"`, `name = "e h r"`, `sync.destination[1].name: got "e h r"`},
 		"no formats":          {`accepts = ["dicom"]`, `accepts = []`, "sync.destination[0].accepts: got nothing"},
@@ -96,6 +96,9 @@ func TestRefusals(t *testing.T) {
 		"path in auth":        {`auth    = "hospital.auth"`, `auth = "/etc/x"`, "sync.destination[0].auth"},
 		"negative freshness":  {`fresh   = "0s"`, `fresh = "-1s"`, "sync.cache.fresh: got -1s"},
 		"cache too small":     {`size_mb = 512`, `size_mb = 1`, "sync.cache.size_mb: got 1"},
+		"hl7 port":            {`":2575"`, `":11112"`, "port 11112 is taken by sync.dicom.listen"},
+		"hl7 sender":          {`senders = ["ECGAPP"]`, `senders = [""]`, `sync.hl7.senders: got ""`},
+		"nobody takes hl7":    {`"pdf", "hl7v2"`, `"pdf"`, "sync.hl7: no destination accepts"},
 		"upload device":       {`devices = ["holter-1"]`, `devices = [""]`, `sync.uploads.devices: got ""`},
 		"query in a base url": {`dicom-web"`, `dicom-web?x"`, "without ? and #"},
 	} {
