@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what packages.txt lists and this machine lacks, and the EHR's npm
-# modules. Root is needed for the packages alone, and asked for once.
+# Installs what packages.txt lists and this machine lacks, and the npm modules of
+# the EHR and of a tus client. Root is needed for the packages alone, and asked for once.
 set -eu
 cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -29,12 +29,15 @@ if [ -n "$missing" ]; then
 	$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q install -y --no-install-recommends $missing
 fi
 
-ehr=build/lab/ehr
-if ! cmp -s image/lab/ehr/package-lock.json "$ehr/.installed"; then
-	echo "deps: installing the EHR's npm modules into $ehr"
-	mkdir -p "$ehr"
-	cp image/lab/ehr/package.json image/lab/ehr/package-lock.json "$ehr/"
-	(cd "$ehr" && npm ci --no-audit --no-fund --loglevel=error)
-	cp image/lab/ehr/package-lock.json "$ehr/.installed"
-fi
+# modules FOLDER INTO: npm's modules of a lock file.
+modules() {
+	if cmp -s "$1/package-lock.json" "$2/.installed"; then return; fi
+	echo "deps: installing the npm modules of $1 into $2"
+	mkdir -p "$2"
+	cp "$1/package.json" "$1/package-lock.json" "$2/"
+	(cd "$2" && npm ci --no-audit --no-fund --loglevel=error)
+	cp "$1/package-lock.json" "$2/.installed"
+}
+modules image/lab/ehr build/lab/ehr
+modules syncd/upload/testdata/tusclient build/lab/tusclient
 echo "deps: all there"
