@@ -27,7 +27,7 @@ const (
 	tusChecksums  = "sha1,sha256" // sha1 must be there; it guards against accidents only
 	// maxChecked is the largest PATCH with a checksum: it is in memory until it is
 	// known to be right.
-	maxChecked = 8 << 20
+	maxChecked = 1 << 20
 	// statusChecksum is the protocol's own.
 	statusChecksum = 460
 	maxMetadata    = 4 << 10
