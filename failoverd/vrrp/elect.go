@@ -40,7 +40,7 @@ func (r *Router) heardInBackup(now time.Time, a Heard) []Action {
 		r.wait(now, r.skew())
 		r.because = fmt.Sprintf("%v stepped down", a.From)
 		r.become(now, Backup, fmt.Sprintf("%v steps down, this box takes over in %s", a.From, seconds(r.skew())))
-	case a.Priority >= r.cfg.Priority || !r.cfg.Preempt:
+	case a.Priority >= r.cfg.Priority || !r.cfg.Preempt || now.Sub(r.started) < r.cfg.Delay:
 		r.follow(now, a)
 	default: // we are the better one: let the timer run out
 		r.because = fmt.Sprintf("priority %d beats %d of %v", r.cfg.Priority, a.Priority, a.From)
@@ -54,7 +54,11 @@ func (r *Router) follow(now time.Time, a Heard) {
 	r.wait(now, r.down())
 	r.because = fmt.Sprintf("%v fell silent for %s", a.From, seconds(r.down()))
 	reason := fmt.Sprintf("%v is master with priority %d, this box has %d", a.From, a.Priority, r.cfg.Priority)
-	if a.Priority < r.cfg.Priority {
+	switch {
+	case a.Priority >= r.cfg.Priority:
+	case r.cfg.Preempt:
+		reason += fmt.Sprintf(" and waits until %s after its start", seconds(r.cfg.Delay))
+	default:
 		reason += " and does not preempt"
 	}
 	r.become(now, Backup, reason)

@@ -19,7 +19,8 @@ var rewrite = flag.Bool("rewrite", false, "write what happened into testdata/*.t
 // TestScripts runs the scenarios in testdata. A line that starts in the first
 // column is input, an indented one is what happened:
 //
-//	router NAME ADDRESS priority N interval D [hold]   a box; hold: it does not preempt
+//	router NAME ADDRESS priority N interval D [hold] [delay D]
+//	                                                   a box; hold: it does not preempt
 //	start NAME [ADDRESS], stop NAME REASON             its port comes and goes
 //	run D                                              time passes
 //	hear NAME ADDRESS priority N interval D            NAME alone hears this
@@ -149,6 +150,9 @@ func parseConfig(f []string) (cfg Config, err error) {
 			cfg.Priority, err, f = uint8(n), e, f[1:]
 		case "interval":
 			cfg.Interval, err = time.ParseDuration(f[1])
+			f = f[1:]
+		case "delay":
+			cfg.Delay, err = time.ParseDuration(f[1])
 			f = f[1:]
 		case "hold":
 			cfg.Preempt = false

@@ -35,6 +35,7 @@ type Config struct {
 	Priority uint8         // 1 to 254, or 255: it owns the addresses
 	Interval time.Duration // between our advertisements
 	Preempt  bool          // replace an Active router of lower priority
+	Delay    time.Duration // after a start, before it does
 }
 
 // An Event is what happened: Start, Stop, Heard or Tick.
@@ -89,9 +90,10 @@ type Status struct {
 
 // Router is one virtual router on one port. Make it with New.
 type Router struct {
-	cfg    Config
-	self   netip.Addr
-	status Status
+	cfg     Config
+	self    netip.Addr
+	started time.Time
+	status  Status
 
 	deadline time.Time     // Active: next advertisement; Backup: Active_Down_Timer
 	heard    time.Duration // interval of the Active router we follow
@@ -149,6 +151,7 @@ func (r *Router) start(now time.Time, self netip.Addr) []Action {
 	if r.status.State != Initialize {
 		return nil
 	}
+	r.started = now
 	if r.cfg.Priority == owner {
 		return r.activate(now, "this box owns the addresses")
 	}

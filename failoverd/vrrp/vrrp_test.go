@@ -20,6 +20,7 @@ func TestAddressesFollowState(t *testing.T) {
 			Priority: rapid.Uint8Range(1, 255).Draw(t, "priority"),
 			Interval: time.Duration(rapid.IntRange(1, 4095).Draw(t, "interval")) * 10 * time.Millisecond,
 			Preempt:  rapid.Bool().Draw(t, "preempt"),
+			Delay:    time.Duration(rapid.IntRange(0, 10).Draw(t, "delay")) * time.Second,
 		}, now)
 		owns := false
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -74,6 +75,7 @@ func TestTwoBoxesSettle(t *testing.T) {
 				Priority: rapid.Uint8Range(1, 254).Draw(t, "priority "+name),
 				Interval: time.Second,
 				Preempt:  rapid.Bool().Draw(t, "preempt "+name),
+				Delay:    time.Duration(rapid.IntRange(0, 5).Draw(t, "delay "+name)) * time.Second,
 			}
 			w.boxes = append(w.boxes, &box{Router: New(cfg, epoch), cfg: cfg, name: name, self: peers[i]})
 		}
