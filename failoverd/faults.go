@@ -19,6 +19,7 @@ const (
 	faultForeign   = "pair.foreign-advert"
 	faultInterval  = "pair.interval-differs"
 	faultRival     = "pair.two-masters"
+	faultStranger  = "pair.stranger"
 	faultConflict  = "pair.address-conflict"
 )
 
@@ -103,6 +104,13 @@ func (f *groupFaults) differs(from netip.Addr, m advert.Message, ours []netip.Ad
 	f.raise(faultInterval, wire.Warning,
 		fmt.Sprintf("%v advertises every %v, this box every %v", from, m.Interval, f.cfg.Interval),
 		"give both boxes the same pair.group.interval")
+}
+
+// stranger is a machine that is not the pair's other box and wants to be gateway.
+func (f *groupFaults) stranger(from netip.Addr, m advert.Message) {
+	f.raise(faultStranger, wire.Alarm,
+		fmt.Sprintf("%v, which is not in peers, advertises under our VRID %d with priority %d; not believed", from, m.VRID, m.Priority),
+		"if it is the pair's other box, add its address to pair.group.peers; if not, find the machine: it plays at being the gateway")
 }
 
 // rival is another box that goes on as master though it should yield to us.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"clinicgate/failoverd/advert"
@@ -53,7 +54,7 @@ func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *
 		cfg: cfg, index: index, rep: rep, guard: w, gate: first,
 		log:      env.Log.With("group", cfg.Name),
 		faults:   newGroupFaults(env.Faults, cfg),
-		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt}, time.Now()),
+		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt, Delay: cfg.Delay}, time.Now()),
 		sent:     m.Counter(metricSent, "Advertisements sent.", "group", cfg.Name),
 		received: m.Counter(metricReceived, "Advertisements of this group received from other boxes.", "group", cfg.Name),
 		refused: func(reason string) *metric.Counter {
@@ -349,6 +350,11 @@ func (g *group) take(r received) {
 	case r.from == g.line.self: // another machine with our own address: not a peer
 		g.refused("own address").Inc()
 		g.faults.refused(fmt.Errorf("advertisement from %v, which is this box's own address", r.from))
+		return
+	}
+	if len(g.cfg.Peers) > 0 && !slices.Contains(g.cfg.Peers, r.from) {
+		g.refused("stranger").Inc()
+		g.faults.stranger(r.from, r.msg)
 		return
 	}
 	g.received.Inc()

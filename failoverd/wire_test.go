@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -99,6 +100,39 @@ func TestRefusedPackets(t *testing.T) {
 	c.check(shout(c.desk, 255, msg))
 	a.is(wire.RoleBackup)
 	a.is(wire.RoleMaster)
+}
+
+// With peers set, a machine that is none of them moves nobody, whatever it says,
+// and is named.
+func TestStranger(t *testing.T) {
+	c := newClinic(t)
+	a := c.nodeWith("a", "10.20.0.2/24", fmt.Sprintf(`[[pair.group]]
+name = "lan"
+vrid = 20
+port = "lan"
+addresses = ["%s/24"]
+interval = "100ms"
+peers = ["10.20.0.3"]
+`, shared))
+	a.is(wire.RoleMaster)
+	say := func(from string) {
+		t.Helper()
+		m := advert.Message{VRID: 20, Priority: 254, Interval: 100 * time.Millisecond, Addresses: []netip.Addr{netip.MustParseAddr(shared)}}
+		src := netip.MustParseAddr(from)
+		msg, err := m.Append(nil, advert.RFC9568, src, packet.Group4)
+		c.check(err, speak(c.desk, src, 255, msg))
+	}
+	say("10.20.0.50")
+	if f := a.fault("pair.stranger"); !strings.Contains(f.What, "10.20.0.50") || f.Severity != wire.Alarm {
+		t.Errorf("got %+v", f)
+	}
+	if g := a.group(); g.Role != wire.RoleMaster {
+		t.Errorf("it moved: %s", g.Reason)
+	}
+	// The same from the peer does move it: the test can fail.
+	c.ip(c.desk, "addr", "add", "10.20.0.3/24", "dev", "lan")
+	say("10.20.0.3")
+	a.is(wire.RoleBackup)
 }
 
 // A pair of another maker on the same network with our VRID.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"clinicgate/firmware/site"
@@ -70,6 +71,36 @@ func (c *check) addresses(got []netip.Prefix) {
 			c.refuse(key, "got %v twice", a)
 		}
 		seen[a] = true
+	}
+}
+
+// delay refuses one that would never count.
+func (c *check) delay(g Group) {
+	if g.Delay < 0 || g.Delay > maxDelay {
+		c.refuse("preempt_delay", "got %v, want 0s to %v", g.Delay, maxDelay)
+	}
+	if g.Delay > 0 && !g.Preempt {
+		c.refuse("preempt_delay", "got %v, but preempt is false: it would never count", g.Delay)
+	}
+}
+
+// peers are the addresses that advertisements come from: for IPv6 the other box's
+// link-local one.
+func (c *check) peers(g Group) {
+	if len(g.Peers) > maxPeers {
+		c.refuse("peers", "got %d, want at most %d", len(g.Peers), maxPeers)
+	}
+	for i, p := range g.Peers {
+		key := fmt.Sprintf("peers[%d]", i)
+		switch {
+		case len(g.Addresses) == 0: // refused elsewhere
+		case p.Is4() != g.Addresses[0].Addr().Is4() || p.Zone() != "":
+			c.refuse(key, "got %v, want an address of the same family as addresses", p)
+		case p.Is6() && !p.IsLinkLocalUnicast():
+			c.refuse(key, "got %v, want the other box's link-local address (fe80::...)", p)
+		case slices.ContainsFunc(g.Addresses, func(a netip.Prefix) bool { return a.Addr() == p }):
+			c.refuse(key, "got %v, which is shared: want the other box's own address", p)
+		}
 	}
 }
 

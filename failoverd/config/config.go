@@ -24,6 +24,8 @@ type Group struct {
 	Priority  uint8         // 1 to 254; 255, owning the addresses, is not offered
 	Interval  time.Duration // between advertisements, whole centiseconds
 	Preempt   bool          // take over from a master of lower priority
+	Delay     time.Duration // after a start, before it does
+	Peers     []netip.Addr  // the other box's own addresses; none: anybody is believed
 }
 
 // Limits.
@@ -36,6 +38,8 @@ const (
 
 	step        = 10 * time.Millisecond
 	maxInterval = 4095 * step
+	maxDelay    = time.Hour
+	maxPeers    = 8
 )
 
 type section struct {
@@ -47,6 +51,8 @@ type section struct {
 		Priority  *int           `toml:"priority"`
 		Interval  *site.Duration `toml:"interval"`
 		Preempt   *bool          `toml:"preempt"`
+		Delay     site.Duration  `toml:"preempt_delay"`
+		Peers     []netip.Addr   `toml:"peers"`
 	} `toml:"group"`
 }
 
@@ -81,6 +87,8 @@ func Parse(f *site.File) (Config, error) {
 			Priority:  uint8(or(raw.Priority, defaultPriority)),
 			Interval:  time.Duration(or(raw.Interval, site.Duration(defaultInterval))),
 			Preempt:   or(raw.Preempt, defaultPreempt),
+			Delay:     time.Duration(raw.Delay),
+			Peers:     raw.Peers,
 		}
 		c.text("name", g.Name, 32)
 		c.number("vrid", raw.VRID, 255)
@@ -88,6 +96,8 @@ func Parse(f *site.File) (Config, error) {
 		c.number("priority", or(raw.Priority, defaultPriority), 254)
 		c.interval(g.Interval)
 		c.addresses(g.Addresses)
+		c.delay(g)
+		c.peers(g)
 		c.apart(g, cfg.Groups)
 		if c.err != nil {
 			return Config{}, c.err
