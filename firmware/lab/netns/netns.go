@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -120,6 +121,34 @@ func Remove(name string) error {
 		return fmt.Errorf("remove namespace: %w", err)
 	}
 	return nil
+}
+
+// Processes are those whose first thread lives in the namespace called name, but
+// not this one. A namespace that isn't there has none.
+func Processes(name string) ([]int, error) {
+	var space unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, name), &space); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("processes of namespace %s: %w", name, err)
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, link := range links {
+		var own unix.Stat_t
+		if unix.Stat(link, &own) != nil || own.Ino != space.Ino || own.Dev != space.Dev {
+			continue // ended meanwhile, or elsewhere
+		}
+		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+		if err == nil && pid != os.Getpid() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
 }
 
 // List names the namespaces that start with prefix.

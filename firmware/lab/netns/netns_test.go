@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -132,4 +133,18 @@ func TestNothingLeaks(t *testing.T) {
 		t.Errorf("left over: %v", left)
 	}
 	must(t, netns.Remove(s.Name)) // once more is fine
+}
+
+func TestProcesses(t *testing.T) {
+	lab.Require(t, lab.Root, lab.Program("sleep"))
+	s := space(t, "procs")
+	cmd := exec.Command("sleep", "60")
+	must(t, s.Do(cmd.Start))
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	if got, err := netns.Processes(s.Name); err != nil || !slices.Equal(got, []int{cmd.Process.Pid}) {
+		t.Errorf("got %v, %v; want %d", got, err, cmd.Process.Pid)
+	}
+	if got, err := netns.Processes("cg-no-such"); err != nil || got != nil {
+		t.Errorf("of no namespace: got %v, %v", got, err)
+	}
 }

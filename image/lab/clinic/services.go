@@ -20,7 +20,9 @@ const (
 // startISPA gives out addresses as an ISP does.
 func (c *Clinic) startISPA(ctx context.Context) error {
 	p, err := c.start(proc.Spec{Name: "dnsmasq", Space: c.ISPA, Args: []string{
-		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--pid-file", "--log-facility=-", "--log-dhcp",
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file",
+		// A program that changes its user or group is no longer killed with the lab.
+		"--user=root", "--group=root", "--log-facility=-", "--log-dhcp",
 		"--port=0", "--interface=wan", "--bind-interfaces", "--dhcp-authoritative",
 		"--dhcp-range=100.64.1.100,100.64.1.199,255.255.255.0,10m", "--dhcp-option=option:router,100.64.1.1",
 		"--dhcp-leasefile=" + filepath.Join(c.Dir, "isp-a.leases"),

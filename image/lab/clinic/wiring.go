@@ -53,10 +53,21 @@ func sweep(name string) error {
 	var errs []error
 	for _, ns := range all {
 		if strings.HasPrefix(ns, prefix(name)) || orphan(ns) {
-			errs = append(errs, netns.Remove(ns))
+			errs = append(errs, end(ns), netns.Remove(ns))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// end kills what still runs in a namespace that nobody owns any more.
+func end(ns string) error {
+	pids, err := netns.Processes(ns)
+	for _, pid := range pids {
+		if kill := syscall.Kill(pid, syscall.SIGKILL); kill != nil && kill != syscall.ESRCH {
+			err = errors.Join(err, fmt.Errorf("end process %d of %s: %w", pid, ns, kill))
+		}
+	}
+	return err
 }
 
 func orphan(ns string) bool {
