@@ -137,12 +137,9 @@ func (l *scene) stay(ctx context.Context, out io.Writer) error {
 // hints tell how to look around.
 func (l *scene) hints() []string {
 	ns := "sudo ip netns exec cg-" + l.clinic.Name + "-"
-	look := "go run ./image/lab ctl status        what the box says of itself"
-	if b, ok := l.box.(*box.Image); ok {
-		look = "sudo socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:" + b.Console() + "     the box's console (Ctrl-] leaves it); type status"
-	}
 	return []string{
-		look,
+		"go run ./image/lab ctl status        what the box says of itself",
+		"go run ./image/lab ctl console       how to take the box's serial console",
 		"go run ./image/lab ctl cut isp-a     cut a link (isp-a, isp-b, lan); restore isp-a",
 		"go run ./image/lab ctl help          everything the lab can do",
 		ns + "ws ping 10.20.0.1      a shell command on the workstation",
@@ -162,6 +159,7 @@ func (l *scene) commands(stop func()) []control.Command {
 	}
 	return []control.Command{
 		{Name: "status", Help: "what gatectl status shows", Run: func(ctx context.Context, _ []string) (string, error) { return l.box.Status(ctx) }},
+		{Name: "console", Help: "hands the box's serial console to you", Run: l.console},
 		{Name: "cut", Args: "CABLE", Help: "it dies silently", Run: cable(func(c *relay.Link, _ []string) error { c.Cut(); return nil })},
 		{Name: "restore", Args: "CABLE", Help: "it is good again", Run: cable(func(c *relay.Link, _ []string) error { c.Restore(); return nil })},
 		{Name: "shape", Args: "CABLE delay=50ms loss=0.05 ...", Help: "delay, jitter, loss (0 to 1), rate (bit/s)", Run: cable(shape)},
@@ -196,6 +194,14 @@ func shape(c *relay.Link, args []string) error {
 	}
 	c.Set(f)
 	return nil
+}
+
+func (l *scene) console(context.Context, []string) (string, error) {
+	b, ok := l.box.(*box.Image)
+	if !ok {
+		return "", errors.New("a box in a namespace has no serial console; the image has one")
+	}
+	return b.Console()
 }
 
 func (l *scene) card(_ context.Context, args []string) (string, error) {

@@ -29,6 +29,7 @@ type Image struct {
 	cfg    qemu.Config
 	stick  string
 	vm     *qemu.VM
+	lent   bool               // a person has the console
 	unplug context.CancelFunc // ends the reader
 }
 
@@ -71,26 +72,34 @@ const imageLimit = 4 * time.Minute
 // Boot powers the machine on, the first time with the site stick in, and returns
 // when its services answer on the LAN.
 func (b *Image) Boot(ctx context.Context) error {
+	if b.running() == nil {
+		return ErrOn
+	}
 	cfg := b.cfg
 	cfg.Stick, b.stick = b.stick, ""
 	vm, err := qemu.Start(context.WithoutCancel(ctx), cfg)
 	if err != nil {
 		return err
 	}
-	b.vm = vm
+	b.vm, b.lent = vm, false
 	ctx, cancel := context.WithTimeout(ctx, imageLimit)
 	defer cancel()
 	if err := waitServices(ctx, b.clinic, b.running); err != nil {
-		return fmt.Errorf("%w; the console ends:\n%s", err, tail(vm.Transcript()))
+		says, why := b.Status(ctx) // what is wrong with it, if it can still tell
+		if why != nil {
+			says = tail(vm.Transcript())
+		}
+		return fmt.Errorf("%w; the console says:\n%s", err, says)
 	}
 	return nil
 }
 
 func tail(text string) string { return text[max(0, len(text)-1500):] }
 
+// running is nil while the machine has power.
 func (b *Image) running() error {
-	if !b.vm.Running() {
-		return errors.New("the machine ended")
+	if b.vm == nil || !b.vm.Running() {
+		return ErrOff
 	}
 	return nil
 }
@@ -103,6 +112,12 @@ const consoleLimit = time.Minute
 
 // Status types status on the serial console and returns what it shows.
 func (b *Image) Status(context.Context) (string, error) {
+	if err := b.running(); err != nil {
+		return "", err
+	}
+	if b.lent {
+		return "", errors.New("the console is in your hands: type status there")
+	}
 	// What is there already is passed over: the greediest match ends at the last
 	// prompt.
 	if _, err := b.vm.Expect(`(?s).*`+prompt, consoleLimit); err != nil {
@@ -118,10 +133,17 @@ func (b *Image) Status(context.Context) (string, error) {
 	return strings.ReplaceAll(shown[1], "\r\n", "\n"), nil
 }
 
-// Console lets go of the serial line and returns its socket, for a person.
-func (b *Image) Console() string {
-	b.vm.Detach()
-	return filepath.Join(b.cfg.Dir, "serial.sock")
+// Console hands the serial line to a person, until the next boot, and returns the
+// command that takes it.
+func (b *Image) Console() (string, error) {
+	if err := b.running(); err != nil {
+		return "", err
+	}
+	if !b.lent {
+		b.vm.Detach()
+		b.lent = true
+	}
+	return "sudo socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:" + filepath.Join(b.cfg.Dir, "serial.sock") + "     (Ctrl-] leaves it)", nil
 }
 
 // CutPower pulls the plug.

@@ -96,8 +96,17 @@ func (b *Namespace) Run() string { return filepath.Join(b.dir, "run") }
 // programs are the box's own, in the order they start; none waits for another.
 var programs = []string{"netd", "failoverd", "cardauth", "syncd"}
 
+// Errors of asking a box for what its power doesn't allow.
+var (
+	ErrOff = errors.New("the box is switched off")
+	ErrOn  = errors.New("the box is switched on already")
+)
+
 // Boot powers the box on and returns when its services answer on the LAN.
 func (b *Namespace) Boot(ctx context.Context) error {
+	if b.space != nil {
+		return ErrOn
+	}
 	for _, dir := range []string{b.Run(), b.pcscd()} {
 		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o775)); err != nil {
 			return err
@@ -257,6 +266,9 @@ func (b *Namespace) CutPower() error {
 
 // Status is what gatectl status shows of this box.
 func (b *Namespace) Status(ctx context.Context) (string, error) {
+	if b.space == nil {
+		return "", ErrOff
+	}
 	out, err := proc.Run(ctx, b.space, filepath.Join(b.clinic.Bin, "gatectl"), "status", "--run", b.Run(), "--site", b.data("site/site.toml"))
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {

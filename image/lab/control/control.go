@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,10 @@ func Serve(ctx context.Context, socket string, commands []Command) error {
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
+	if err := giveToCaller(socket); err != nil {
+		l.Close()
+		return fmt.Errorf("control socket: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	var one sync.Mutex
@@ -60,6 +65,15 @@ func Serve(ctx context.Context, socket string, commands []Command) error {
 			fmt.Fprint(conn, answer(ctx, commands, strings.Fields(line)))
 		}()
 	}
+}
+
+// giveToCaller lets the person who started the lab through sudo ask it without.
+func giveToCaller(socket string) error {
+	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
+	if err != nil {
+		return nil // not through sudo
+	}
+	return os.Chown(socket, uid, -1)
 }
 
 // errorMark starts an answer that is an error.
