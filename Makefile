@@ -62,4 +62,4 @@ lock: ## note the archive's current Debian packages in the image's lock file
 	$(GO) run ./image lock
 
 clean: ## remove build/
-	rm -rf build
+	@rm -rf build 2>/dev/null || $(SUDO) rm -rf build
