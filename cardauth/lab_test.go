@@ -112,7 +112,7 @@ func (d *desk) files() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	text := strings.NewReplacer(`listen  = ":8444"`, fmt.Sprintf("listen = %q", d.addr), `"QEMU USB CCID"`, fmt.Sprintf("%q", pcscd.ReaderName)).Replace(string(example))
+	text := strings.NewReplacer(`listen  = ":8444"`, fmt.Sprintf("listen = %q", d.addr), `"Gemalto"`, fmt.Sprintf("%q", pcscd.ReaderName)).Replace(string(example))
 	for _, sub := range []string{"site", "run", "state"} {
 		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
 			d.t.Fatal(err)

@@ -34,7 +34,7 @@ func TestExample(t *testing.T) {
 		c.Roles["1.3.6.1.4.1.99999.2.1"] != "doctor" || c.Roles["1.3.6.1.4.1.99999.2.2"] != "nurse" {
 		t.Fatalf("got %+v", c)
 	}
-	if len(c.Readers) != 1 || c.Readers[0] != (Reader{"QEMU USB CCID", "consulting-1"}) {
+	if len(c.Readers) != 1 || c.Readers[0] != (Reader{"Gemalto", "consulting-1"}) {
 		t.Fatalf("readers %+v", c.Readers)
 	}
 }
@@ -52,10 +52,10 @@ func TestRefusals(t *testing.T) {
 		"unknown role":    {"doctor = [", "janitor = [", "card.roles.janitor: unknown role"},
 		"bad profession":  {`["1.3.6.1.4.1.99999.2.1"]`, `["doctor"]`, `card.roles.doctor: got "doctor"`},
 		"profession of 2": {`["1.3.6.1.4.1.99999.2.1"]`, `["1.3.6.1.4.1.99999.2.2"]`, "profession 1.3.6.1.4.1.99999.2.2 gives"},
-		"no reader":       {"[[card.reader]]\nmatch = \"QEMU USB CCID\"  # start of the PC/SC name\nroom  = \"consulting-1\"", "", "card.reader: got none"},
-		"no match":        {`match = "QEMU USB CCID"`, `match = ""`, "card.reader[0].match: got nothing"},
+		"no reader":       {"[[card.reader]]\nmatch = \"Gemalto\"        # start of the PC/SC name\nroom  = \"consulting-1\"", "", "card.reader: got none"},
+		"no match":        {`match = "Gemalto"`, `match = ""`, "card.reader[0].match: got nothing"},
 		"no room":         {`room  = "consulting-1"`, ``, "card.reader[0].room: got \"\""},
-		"same reader":     {"[[card.reader]]", "[[card.reader]]\nmatch = \"QEMU\"\nroom = \"2\"\n[[card.reader]]", "can mean the same reader"},
+		"same reader":     {"[[card.reader]]", "[[card.reader]]\nmatch = \"Gem\"\nroom = \"2\"\n[[card.reader]]", "can mean the same reader"},
 		"same room":       {"[[card.reader]]", "[[card.reader]]\nmatch = \"Omnikey\"\nroom = \"consulting-1\"\n[[card.reader]]", "has a reader already"},
 		"unknown key":     {"[[card.reader]]", "[[card.reader]]\npinpad = true", "card.reader.pinpad: unknown key"},
 	} {

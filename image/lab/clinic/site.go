@@ -15,7 +15,7 @@ import (
 // exampleReader and exampleHub are the lines of docs/site.example.toml that differ
 // from one clinic to the next.
 const (
-	exampleReader = `match = "QEMU USB CCID"`
+	exampleReader = `match = "Gemalto"`
 	exampleHub    = `peer_key  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="`
 )
 
