@@ -133,7 +133,7 @@ func listen(ctx context.Context, env *daemon.Env, addr string, conf *tls.Config,
 			env.Faults.Clear(id, addr)
 			publish()
 			env.Log.Info("login endpoint open", "address", addr)
-			return daemon.ServeHTTP(ctx, tls.NewListener(l, conf), h)
+			return daemon.ServeHTTP(ctx, tls.NewListener(l, conf), daemon.Server(h, env.Log))
 		}
 		env.Faults.Raise(wire.Fault{ID: id, Severity: wire.Alarm, Where: addr, What: err.Error(),
 			Do: "free the port or change card.listen in the site file"})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -54,25 +55,38 @@ func (env *Env) Control(mux *http.ServeMux) Task {
 			l.Close()
 			return err
 		}
-		return ServeHTTP(ctx, l, mux)
+		return ServeHTTP(ctx, l, Server(mux, env.Log))
 	}}
 }
 
-// ServeHTTP serves h on l until ctx ends, then gives requests in flight a moment.
-// Slow clients are cut off: headers must arrive within 10 s.
-func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+// Server returns an HTTP server for h with the bounds every endpoint of the box
+// wants: headers within 10 s and 64 KiB. What it says of clients that break off,
+// in TLS or later, is for log's debug level: strangers would fill it otherwise.
+func Server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ServeHTTP serves srv on l until ctx ends and the requests in flight are
+// answered, or their two seconds are over: then the caller may close what they
+// stand on.
+func ServeHTTP(ctx context.Context, l net.Listener, srv *http.Server) error {
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		late, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		if srv.Shutdown(late) != nil {
 			srv.Close()
 		}
 	})
-	defer stop()
-	if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(l)
+	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-ended
 	return nil
 }
 

@@ -123,6 +123,6 @@ func serveInit(runDir string) error {
 	mux.HandleFunc("POST /reboot", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "user 206 may not", http.StatusForbidden)
 	})
-	go daemon.ServeHTTP(context.Background(), l, mux)
+	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
 	return nil
 }
