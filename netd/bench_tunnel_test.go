@@ -48,10 +48,16 @@ func BenchmarkTunnel(b *testing.B) {
 		one("best", plain, policyBest, "up", "down")
 		one("redundant", plain, redundant, "up")
 	}
+	aggregate := func(site string) string { return strings.Replace(site, `"redundant"`, `"aggregate"`, 1) }
+	for range n {
+		one("link", (*world).narrow, policyBest, "up")
+		one("aggregate", (*world).narrow, aggregate, "up")
+	}
 	writeFigures(b, "tunnel", []figure{
 		compare("tunnel.best_mbps", "Mbps", series["bestup"], "stock wireguard-go", series["stockup"]),
 		compare("tunnel.best_down_mbps", "Mbps", series["bestdown"], "stock wireguard-go", series["stockdown"]),
 		compare("tunnel.redundant_mbps", "Mbps", series["redundantup"], "stock wireguard-go", series["stockup"]),
+		compare("tunnel.aggregate_mbps", "Mbps", series["aggregateup"], "one of the two links", series["linkup"]),
 	})
 }
 
@@ -62,6 +68,13 @@ func needsBench(b *testing.B) {
 }
 
 func plain(*world) {}
+
+// narrow lets each provider take 40 Mbit/s to the hub.
+func (w *world) narrow() {
+	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
+		w.run(isp, "tc", "qdisc", "add", "dev", "up", "root", "tbf", "rate", "40mbit", "burst", "32kb", "latency", "60ms")
+	}
+}
 
 // startStock makes the box an unmodified wireguard-go by provider A, and the hub.
 func (w *world) startStock(bin string) {
@@ -107,7 +120,7 @@ func (w *world) startIperf() {
 // iperf measures TCP from the box to the hub, "up", or back, for some seconds.
 func (w *world) iperf(way string) float64 {
 	w.t.Helper()
-	args := []string{"iperf3", "-c", "10.98.1.10", "-t", "4", "-O", "1", "-J"}
+	args := []string{"iperf3", "-c", "10.98.1.10", "-t", "6", "-O", "2", "-J"}
 	if strings.HasPrefix(way, "down") {
 		args = append(args, "-R")
 	}

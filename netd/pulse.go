@@ -42,7 +42,7 @@ const (
 
 func newPulse(t *tunnelHands, now time.Time) *pulse {
 	p := &pulse{t: t, every: t.b.cfg.Probe.Every, stop: func() {}}
-	if t.cfg.Policy != config.Best {
+	if t.cfg.Policy == config.Redundant {
 		p.every = min(p.every, fastBeat)
 	}
 	lost := max(3, int((dead+p.every-1)/p.every))
@@ -130,7 +130,7 @@ func (p *pulse) count(now time.Time) {
 
 // quiet reports whether a busy tunnel has fallen silent in one direction.
 func (p *pulse) quiet(now time.Time) bool {
-	if !p.busy || p.t.cfg.Policy == config.Best {
+	if !p.busy || p.t.cfg.Policy != config.Redundant {
 		return false
 	}
 	last := time.Time{}

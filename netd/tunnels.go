@@ -29,10 +29,14 @@ type tunnelHands struct {
 	looked time.Time
 	steer  *steer.Machine
 	pulse  *pulse // nil: nobody inside is asked
+	rates  *steer.Rates
+	sent   []uint64 // by each uplink, when the rates were learned last
+	learnt time.Time
 }
 
 func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
 	t := &tunnelHands{b: b, cfg: cfg, since: now, state: wire.TunnelDown, steer: steer.New(cfg.Policy, len(b.cfg.Uplinks))}
+	t.rates, t.sent = steer.NewRates(len(b.cfg.Uplinks)), make([]uint64, len(b.cfg.Uplinks))
 	if cfg.Probe.IsValid() {
 		t.pulse = newPulse(t, now)
 	}
@@ -120,22 +124,43 @@ func (t *tunnelHands) follow(now time.Time) {
 	if !proven && now.Sub(st.Since) < patience {
 		return
 	}
-	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(), now), proven); err != nil {
+	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(now), now), proven); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
 	}
 }
 
 // uplinks is what the steering knows of them.
-func (t *tunnelHands) uplinks() []steer.Uplink {
+func (t *tunnelHands) uplinks(now time.Time) []steer.Uplink {
 	all := make([]steer.Uplink, len(t.b.ups))
+	t.learn(now)
 	for i, u := range t.b.ups {
 		st := u.machine.Status()
 		all[i] = steer.Uplink{
 			Usable:  uplink.Usable(st.State) && u.address.IsValid(),
 			Metered: u.cfg.Metered, Loss: st.Loss, Heard: t.tunnel.Heard(i),
+			Share: steer.Share{Uplink: i, Rate: t.rates.Bytes(i), Delay: st.RTT / 2},
 		}
 	}
 	return all
+}
+
+// learn takes in once a second what each uplink carried, and what became of the
+// probes that went along with it.
+func (t *tunnelHands) learn(now time.Time) {
+	took := now.Sub(t.learnt)
+	if t.cfg.Policy != config.Aggregate || took < time.Second {
+		return
+	}
+	seconds := map[int]steer.Second{}
+	for i, u := range t.b.ups {
+		n, st := t.tunnel.Carried(i), u.machine.Status()
+		if !t.learnt.IsZero() && uplink.Usable(st.State) && !u.cfg.Metered {
+			seconds[i] = steer.Second{Sent: float64(n-t.sent[i]) / took.Seconds(), RTT: st.Last, Lost: u.machine.Missing(now)}
+		}
+		t.sent[i] = n
+	}
+	t.rates.Learn(seconds)
+	t.learnt = now
 }
 
 // look asks the session how it is.

@@ -53,6 +53,7 @@ type Probe struct {
 const (
 	Best      = "best"      // the preferred one
 	Redundant = "redundant" // a copy of each datagram by every usable one
+	Aggregate = "aggregate" // each datagram by one of those that cost nothing, as they can take it
 )
 
 // Tunnel is one WireGuard peer, the hub.

@@ -84,7 +84,7 @@ func TestRefusals(t *testing.T) {
 		"endpoint without port":   {`"192.0.2.1:51820"`, `"192.0.2.1"`, `net.tunnel[0].endpoint: got "192.0.2.1", want IPv4 address and port`},
 		"tunnel without routes":   {`routes    = ["10.99.0.0/24", "10.98.0.0/16"]`, `routes = []`, `net.tunnel[0].routes: got none`},
 		"route with host bits":    {`"10.98.0.0/16"]`, `"10.98.0.1/16"]`, `net.tunnel[0].routes: got "10.98.0.1/16", want an IPv4 network`},
-		"policy unknown":          {`"redundant"`, `"bonded"`, `net.tunnel[0].policy: got "bonded", want "best" or "redundant"`},
+		"policy unknown":          {`"redundant"`, `"bonded"`, `net.tunnel[0].policy: got "bonded", want "best", "redundant" or "aggregate"`},
 		"probe outside tunnel":    {`probe     = "10.99.0.1"`, `probe = "10.9.0.1"`, `net.tunnel[0].probe: got 10.9.0.1, want an address inside one of the tunnel's routes`},
 		"keepalive in part":       {`keepalive = "15s"`, `keepalive = "1500ms"`, `net.tunnel[0].keepalive: got 1.5s, want whole seconds`},
 		"service without port":    {`"tcp/8443", `, `"tcp", `, `net.firewall.lan: got "tcp", want "icmp"`},

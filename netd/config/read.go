@@ -170,8 +170,8 @@ func (r *reader) tunnels(s *section, c *Config) {
 			r.bad(key+".keepalive", "got %v, want whole seconds up to 1h", tun.Keepalive)
 		}
 		tun.Policy = cmp.Or(t.Policy, Best)
-		if !slices.Contains([]string{Best, Redundant}, tun.Policy) {
-			r.bad(key+".policy", "got %q, want \"best\" or \"redundant\"", t.Policy)
+		if !slices.Contains([]string{Best, Redundant, Aggregate}, tun.Policy) {
+			r.bad(key+".policy", "got %q, want \"best\", \"redundant\" or \"aggregate\"", t.Policy)
 		}
 		tun.Probe = r.inside(key+".probe", t.Probe, tun.Routes)
 		c.Tunnels = append(c.Tunnels, tun)

@@ -23,9 +23,11 @@ const SmallSize = 512
 type Way struct {
 	All   []int // a copy by each, the preferred first
 	Small []int // and of small datagrams by each of these as well
+
+	Shares []Share // where there are some, each datagram is dealt to one of these instead
 }
 
-// Equal reports whether both say the same.
+// Equal reports whether both lead by the same uplinks, in whatever shares.
 func (w Way) Equal(o Way) bool { return slices.Equal(w.All, o.All) && slices.Equal(w.Small, o.Small) }
 
 // Uplink is what is known of one uplink.
@@ -33,6 +35,7 @@ type Uplink struct {
 	Usable  bool
 	Metered bool
 	Loss    float64   // percent of the probes through it
+	Share   Share     // what it can take of what is dealt out
 	Heard   time.Time // when the hub was last heard through it; zero: never
 }
 
@@ -88,7 +91,7 @@ func (m *Machine) Way(active int, ups []Uplink, now time.Time) Way {
 		case now.Before(m.shun[i].until):
 		case len(way.All) == 0:
 			way.All = append(way.All, i)
-		case m.policy != config.Redundant:
+		case m.policy == config.Best, m.policy == config.Aggregate && ups[i].Metered:
 		case ups[i].Metered:
 			way.Small = append(way.Small, i)
 		default:
@@ -100,6 +103,11 @@ func (m *Machine) Way(active int, ups []Uplink, now time.Time) Way {
 	}
 	if len(way.All) == 0 && active >= 0 {
 		way.All = []int{active}
+	}
+	if m.policy == config.Aggregate && len(way.All) > 1 {
+		for _, i := range way.All {
+			way.Shares = append(way.Shares, ups[i].Share)
+		}
 	}
 	if !way.Equal(m.way) {
 		m.asked = nil // what was asked by another way

@@ -20,6 +20,8 @@ func up(n int) []Uplink {
 	return all
 }
 
+func text(w Way) string { return fmt.Sprintf("{%v %v}", w.All, w.Small) }
+
 func TestWay(t *testing.T) {
 	metered := func(ups []Uplink, i int) []Uplink { ups[i].Metered = true; return ups }
 	down := func(ups []Uplink, i int) []Uplink { ups[i].Usable = false; return ups }
@@ -38,7 +40,7 @@ func TestWay(t *testing.T) {
 		"none at all":                  {config.Best, -1, down(up(1), 0), "{[] []}"},
 		"active not usable":            {config.Best, 0, down(up(2), 0), "{[1] []}"},
 	} {
-		if got := fmt.Sprint(New(c.policy, len(c.ups)).Way(c.active, c.ups, start)); got != c.want {
+		if got := text(New(c.policy, len(c.ups)).Way(c.active, c.ups, start)); got != c.want {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
@@ -141,7 +143,7 @@ func TestLossy(t *testing.T) {
 		{0, 50, "{[0 1] []}"}, {10, 4, "{[0 1] []}"}, {10, 5, "{[0 1] [0 1]}"}, {2, 2, "{[0 1] [0 1]}"}, {0, 10, "{[0 1] []}"}, {2, 2, "{[0 1] []}"},
 	} {
 		ups[0].Loss, ups[1].Loss = c.a, c.b
-		if got := fmt.Sprint(m.Way(0, ups, start)); got != c.want {
+		if got := text(m.Way(0, ups, start)); got != c.want {
 			t.Errorf("losing %v and %v: got %s, want %s", c.a, c.b, got, c.want)
 		}
 	}

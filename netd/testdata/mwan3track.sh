@@ -6,21 +6,15 @@
 #
 #   mwan3track.sh DEVICE HOOK HOST...    calls HOOK down, HOOK up
 #
-# As mwan3 with netifd does, it takes a lost carrier for down at once.
+# As netifd tells mwan3, a lost carrier is down at once.
 interval=10 timeout=4 count=1 reliability=2 down=5 up=5
 dev=$1 hook=$2
 shift 2
 score=$((down + up))
 
-carrier() { [ "$(cat "/sys/class/net/$dev/carrier" 2>/dev/null)" = 1 ]; }
-
-# pause waits for the next round, or for the carrier to go while the link is up.
-pause() {
-	for _ in $(seq $((interval * 10))); do
-		[ "$score" -gt "$up" ] && ! carrier && return
-		sleep 0.1
-	done
-}
+while ip link show dev "$dev" | grep -q LOWER_UP; do
+	sleep 0.1
+done && $hook down &
 
 while :; do
 	answered=0
@@ -30,7 +24,6 @@ while :; do
 	done
 	if [ "$answered" -lt "$reliability" ]; then
 		score=$((score - 1))
-		carrier || [ "$score" -lt "$up" ] || score=$up
 		if [ "$score" -eq "$up" ]; then
 			$hook down
 			score=0
@@ -44,5 +37,5 @@ while :; do
 		fi
 		[ "$score" -le "$up" ] || score=$((down + up))
 	fi
-	pause
+	sleep $interval
 done

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,12 +31,16 @@ type bind struct {
 	way   atomic.Pointer[steer.Way]
 	sent  atomic.Int64 // when something last was, in Unix nanoseconds
 	out   sync.Pool    // *batch
+
+	dealing sync.Mutex // held while datagrams are dealt out and sent
+	dealer  steer.Dealer
+	hands   [][][]byte // per path
 }
 
 var _ conn.Bind = (*bind)(nil)
 
 func newBind(paths []Path) *bind {
-	b := &bind{out: sync.Pool{New: func() any { return newBatch() }}}
+	b := &bind{hands: make([][][]byte, len(paths)), out: sync.Pool{New: func() any { return newBatch() }}}
 	b.way.Store(&steer.Way{})
 	for _, p := range paths {
 		path := &path{Path: p, in: newBatch()}
@@ -86,6 +91,9 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	addr := net.UDPAddrFromAddrPort(to.AddrPort)
 	m := b.out.Get().(*batch)
 	defer b.out.Put(m)
+	if len(way.Shares) > 0 && !handshake(bufs) {
+		return b.deal(m, bufs, way, addr)
+	}
 	err := errNoPath
 	for _, i := range way.All {
 		err = better(err, b.paths[i].send(m, bufs, addr))
@@ -98,6 +106,44 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if err == nil {
 		b.sent.Store(time.Now().UnixNano())
 	}
+	return err
+}
+
+// handshake reports whether this is one of WireGuard's messages that are not data
+// (types 1 to 3). They get copies under every policy: a lost one costs five seconds.
+func handshake(bufs [][]byte) bool { return len(bufs) == 1 && bufs[0][0] < 4 }
+
+// deal sends each datagram by one path. What a path does not take goes by the
+// others, as one that just broke is no reason to lose a handful.
+func (b *bind) deal(m *batch, bufs [][]byte, way *steer.Way, addr *net.UDPAddr) error {
+	b.dealing.Lock()
+	defer b.dealing.Unlock()
+	now := time.Now()
+	for hand := range slices.Chunk(bufs, steer.Hand) {
+		size := 0
+		for _, buf := range hand {
+			size += len(buf)
+		}
+		i := b.dealer.Deal(size, way.Shares, now)
+		b.hands[i] = append(b.hands[i], hand...)
+	}
+	var err error
+	for i, hand := range b.hands {
+		if len(hand) == 0 {
+			continue
+		}
+		if b.paths[i].send(m, hand, addr) != nil {
+			err = errNoPath
+			for _, other := range way.All {
+				if other != i && err != nil {
+					err = b.paths[other].send(m, hand, addr)
+				}
+			}
+		}
+		clear(hand)
+		b.hands[i] = hand[:0]
+	}
+	b.sent.Store(now.UnixNano())
 	return err
 }
 

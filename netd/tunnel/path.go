@@ -27,6 +27,7 @@ type path struct {
 
 	heard atomic.Int64  // when the hub was last, in Unix nanoseconds
 	count atomic.Uint64 // of datagrams received
+	sent  atomic.Uint64 // bytes
 	from  *endpoint     // the last sender; the receiver's own
 	in    *batch        // the receiver's own
 }
@@ -97,7 +98,15 @@ func (p *path) send(m *batch, bufs [][]byte, to *net.UDPAddr) error {
 	if sock == nil {
 		return errNoPath
 	}
-	return sock.send(m, bufs, to)
+	err := sock.send(m, bufs, to)
+	if err == nil {
+		n := 0
+		for _, buf := range bufs {
+			n += len(buf)
+		}
+		p.sent.Add(uint64(n))
+	}
+	return err
 }
 
 // await returns the socket once there is one, nil when the bind was closed.

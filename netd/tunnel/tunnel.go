@@ -83,6 +83,7 @@ func (t *Tunnel) Use(way steer.Way, proven bool) error {
 	defer t.mu.Unlock()
 	if way.Equal(t.way) && (!proven || t.proven) {
 		t.proven = proven
+		t.bind.way.Store(&way) // the shares may have changed
 		return nil
 	}
 	st, err := t.status()
@@ -120,6 +121,9 @@ func (t *Tunnel) Received() uint64 {
 	}
 	return n
 }
+
+// Carried is how many bytes were sent by uplink i so far.
+func (t *Tunnel) Carried(i int) uint64 { return t.bind.paths[i].sent.Load() }
 
 // Heard returns when the hub was last heard through uplink i; zero: never. Only
 // its datagrams count that were a port's; whether they are authentic is not looked

@@ -26,6 +26,7 @@ type Status struct {
 	Since  time.Time
 	Failed bool          // down because probes were lost, not for want of the first answer
 	RTT    time.Duration // smoothed (RFC 6298's 1/8); 0 while unknown
+	Last   time.Duration // the newest round trip as it was; 0 while unknown
 	Loss   float64       // percent of the settled probes in the window
 }
 
@@ -102,7 +103,7 @@ func (m *Machine) Address(yes bool, why string, now time.Time) {
 // restart forgets the probes, which went another way, and enters the state that
 // link and address allow.
 func (m *Machine) restart(now time.Time, why string) {
-	m.probes, m.failed, m.st.RTT = nil, false, 0
+	m.probes, m.failed, m.st.RTT, m.st.Last = nil, false, 0, 0
 	switch {
 	case !m.link:
 		if m.st.State != wire.UplinkNoLink || why != "" {
@@ -148,6 +149,7 @@ func (m *Machine) Answered(seq uint64, now time.Time) {
 // smooth takes in one round trip. While the uplink is down the last one stands
 // alone: what waited for a neighbour or a modem to wake says nothing about later.
 func (m *Machine) smooth(rtt time.Duration) {
+	m.st.Last = rtt
 	if m.st.RTT == 0 || m.st.State == wire.UplinkDown {
 		m.st.RTT = rtt
 		return
@@ -199,6 +201,9 @@ func (m *Machine) judgeDown(now time.Time) {
 		m.enter(wire.UplinkDown, "no probe answered since the address came", now)
 	}
 }
+
+// Missing reports whether the last probe whose answer is due has none.
+func (m *Machine) Missing(now time.Time) bool { return m.silent(now) > 0 }
 
 // silent counts the newest probes that are unanswered for longer than an answer
 // takes on this uplink.
