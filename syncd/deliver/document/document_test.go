@@ -147,6 +147,15 @@ func TestRealEHR(t *testing.T) {
 	if n, m := len(held(t, server, "DocumentReference")), len(held(t, server, "Binary")); n != 2 || m != 2 {
 		t.Fatalf("%d documents and %d binaries, want 2 each", n, m)
 	}
+	message, err := os.ReadFile("../../hl7/testdata/ORU-R01-01.hl7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := item("hl7:1", message)
+	result.Kind, result.Meta[queue.MetaContentType] = "hl7v2", "x-application/hl7-v2+er7"
+	if _, err := s.Send(ctx, result, false, bytesBody(message)); err != nil {
+		t.Fatalf("HL7 v2: %v", err)
+	}
 }
 
 // The EHR commits and doesn't answer; the next attempt finds the document, and it
