@@ -88,7 +88,7 @@ func (h *Handler) answer(r *http.Request) answer {
 	}
 	if !reading {
 		a := failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,
-			"records can only be read here so far: write them in the EHR itself; uploads go by DICOM or MQTT")
+			"records can only be read here so far: write them in the EHR itself; uploads have ways of their own")
 		a.header["Allow"] = "GET, HEAD"
 		return a
 	}
