@@ -52,7 +52,7 @@ func TestEnter(t *testing.T) {
 func TestCalledBack(t *testing.T) {
 	open := make(slowGate)
 	g := &group{
-		cfg: config.Group{Name: "lan"}, gate: open, opened: make(chan *passage),
+		cfg: config.Group{Name: "lan"}, household: household{gate: open}, opened: make(chan *passage),
 		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if !g.enter() {

@@ -23,14 +23,13 @@ import (
 // A group is one virtual router with its hands: one goroutine owns it, readers
 // hand it what they received.
 type group struct {
+	household
+
 	cfg    config.Group
 	index  int // in the report
 	log    *slog.Logger
-	rep    *report
 	faults *groupFaults
 	router *vrrp.Router
-	guard  *guard.Guard
-	gate   gate // nil: claims wait for nothing
 
 	sent, received *metric.Counter
 	refused        func(reason string) *metric.Counter
@@ -49,9 +48,20 @@ type group struct {
 	shownAt, unshown time.Time // unshown: when to look again; zero: all is shown
 }
 
-func newGroup(cfg config.Group, env *daemon.Env, rep *report, m *metric.Set, w *guard.Guard, first gate, index int) *group {
+// A household is what all groups share.
+type household struct {
+	env     *daemon.Env
+	rep     *report
+	metrics *metric.Set
+	guard   *guard.Guard
+	gate    gate // nil: claims wait for nothing
+	sync    *together
+}
+
+func newGroup(cfg config.Group, h household, index int) *group {
+	env, m := h.env, h.metrics
 	return &group{
-		cfg: cfg, index: index, rep: rep, guard: w, gate: first,
+		household: h, cfg: cfg, index: index,
 		log:      env.Log.With("group", cfg.Name),
 		faults:   newGroupFaults(env.Faults, cfg),
 		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt, Delay: cfg.Delay}, time.Now()),
@@ -166,7 +176,13 @@ func (g *group) look() {
 	self, fault := p.Fit(g.cfg.Addresses)
 	g.faults.port(fault)
 	if fault != nil {
+		g.sync.tell(g, fault.What)
 		g.out(fault.What)
+		return
+	}
+	g.sync.tell(g, "")
+	if why := g.sync.hinders(g); why != "" {
+		g.out(why)
 		return
 	}
 	if l := g.line; l == nil || l.deaf.Load() || l.index != p.Index || l.self != self {

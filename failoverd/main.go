@@ -45,13 +45,14 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	var metrics metric.Set
 	rep := newReport(env, &metrics, cfg)
 	rep.publish()
-	watchman := &guard.Guard{}
+	h := household{env: env, rep: rep, metrics: &metrics, guard: &guard.Guard{}, sync: newTogether()}
 	tasks := []daemon.Task{{Name: "guard", Run: func(ctx context.Context) error {
-		return watchman.Run(ctx, func(err error) { env.Log.Warn("starting another guard", "err", err) })
+		return h.guard.Run(ctx, func(err error) { env.Log.Warn("starting another guard", "err", err) })
 	}}}
 	var groups []*group
 	for i, g := range cfg.Groups {
-		gr := newGroup(g, env, rep, &metrics, watchman, nil, i)
+		gr := newGroup(g, h, i)
+		h.sync.add(gr)
 		groups = append(groups, gr)
 		tasks = append(tasks, daemon.Task{Name: "group " + g.Name, Run: gr.run})
 	}

@@ -25,6 +25,7 @@ type Group struct {
 	Interval  time.Duration // between advertisements, whole centiseconds
 	Preempt   bool          // take over from a master of lower priority
 	Delay     time.Duration // after a start, before it does
+	Sync      string        // groups of one name take part together or not at all; empty: alone
 	Peers     []netip.Addr  // the other box's own addresses; none: anybody is believed
 }
 
@@ -52,6 +53,7 @@ type section struct {
 		Interval  *site.Duration `toml:"interval"`
 		Preempt   *bool          `toml:"preempt"`
 		Delay     site.Duration  `toml:"preempt_delay"`
+		Sync      string         `toml:"sync"`
 		Peers     []netip.Addr   `toml:"peers"`
 	} `toml:"group"`
 }
@@ -88,6 +90,7 @@ func Parse(f *site.File) (Config, error) {
 			Interval:  time.Duration(or(raw.Interval, site.Duration(defaultInterval))),
 			Preempt:   or(raw.Preempt, defaultPreempt),
 			Delay:     time.Duration(raw.Delay),
+			Sync:      raw.Sync,
 			Peers:     raw.Peers,
 		}
 		c.text("name", g.Name, 32)
@@ -96,6 +99,9 @@ func Parse(f *site.File) (Config, error) {
 		c.number("priority", or(raw.Priority, defaultPriority), 254)
 		c.interval(g.Interval)
 		c.addresses(g.Addresses)
+		if g.Sync != "" {
+			c.text("sync", g.Sync, 32)
+		}
 		c.delay(g)
 		c.peers(g)
 		c.apart(g, cfg.Groups)

@@ -21,6 +21,7 @@ priority  = 150
 interval  = "50ms"
 preempt   = false
 peers     = ["10.20.0.3"]
+sync      = "clinic"
 
 [[pair.group]]
 name      = "svc"
@@ -45,8 +46,8 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{Groups: []Group{
-		{"lan", 20, "lan", []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, 150, 50 * time.Millisecond, false, 0, []netip.Addr{netip.MustParseAddr("10.20.0.3")}},
-		{"svc", 21, "lan", []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")}, 100, time.Second, true, 30 * time.Second, nil},
+		{"lan", 20, "lan", []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, 150, 50 * time.Millisecond, false, 0, "clinic", []netip.Addr{netip.MustParseAddr("10.20.0.3")}},
+		{"svc", 21, "lan", []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")}, 100, time.Second, true, 30 * time.Second, "", nil},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -79,9 +80,9 @@ func TestRefusals(t *testing.T) {
 		"unknown key":      {"vrid      = 20", "vird = 20", "site.toml:4: pair.group.vird: unknown key"},
 		"no vrid":          {"vrid      = 20", "", "site.toml:2: pair.group[0].vrid: got 0, want 1 to 255"},
 		"vrid 256":         {"vrid      = 20", "vrid = 256", "site.toml:4: pair.group[0].vrid: got 256"},
-		"vrid twice":       {"vrid      = 21", "vrid = 20", `site.toml:14: pair.group[1].vrid: got 20, which group "lan" has on port lan already`},
-		"name twice":       {`name      = "svc"`, `name = "lan"`, "site.toml:13: pair.group[1].name"},
-		"no name":          {`name      = "svc"`, "", "site.toml:12: pair.group[1].name: got \"\""},
+		"vrid twice":       {"vrid      = 21", "vrid = 20", `site.toml:15: pair.group[1].vrid: got 20, which group "lan" has on port lan already`},
+		"name twice":       {`name      = "svc"`, `name = "lan"`, "site.toml:14: pair.group[1].name"},
+		"no name":          {`name      = "svc"`, "", "site.toml:13: pair.group[1].name: got \"\""},
 		"owner":            {"priority  = 150", "priority = 255", "pair.group[0].priority: got 255, want 1 to 254"},
 		"priority 0":       {"priority  = 150", "priority = 0", "pair.group[0].priority: got 0, want 1 to 254"},
 		"interval 0":       {`"50ms"`, `"0s"`, "site.toml:8: pair.group[0].interval: got 0s"},
@@ -100,6 +101,7 @@ func TestRefusals(t *testing.T) {
 		"IPv6 mapped":      {"10.20.0.1/24", "::ffff:10.20.0.1/120", "pair.group[0].addresses[0]: got"},
 		"IPv6 not local":   {"10.20.0.1/24", "2001:db8::1/64", "want a link-local address (fe80::/64) before all others"},
 		"IPv6 host prefix": {"10.20.0.1/24", "fe80::1/128", "usually /64"},
+		"sync not a name":  {`"clinic"`, `"the clinic"`, `pair.group[0].sync: got "the clinic"`},
 		"delay unused":     {"preempt   = false", "preempt_delay = \"5s\"\npreempt = false", "but preempt is false"},
 		"delay too long":   {`"30s"`, `"2h"`, "pair.group[1].preempt_delay: got 2h0m0s, want 0s to 1h0m0s"},
 		"peer of IPv6":     {`["10.20.0.3"]`, `["fe80::3"]`, "pair.group[0].peers[0]: got fe80::3, want an address of the same family"},
