@@ -32,7 +32,18 @@ func (c *clinic) keepalived(cidr string, priority int) *peer {
 func (c *clinic) keepalivedWith(cidr string, priority int, addresses string, more ...string) *peer {
 	c.t.Helper()
 	lab.Require(c.t, lab.Program("keepalived"))
-	p := &peer{c: c, space: c.join("k", cidr)}
+	return c.keepalivedIn(c.join("k", cidr), priority, addresses, more...)
+}
+
+// keepalivedAgain starts another keepalived where one was.
+func (c *clinic) keepalivedAgain(was *peer, priority int, more ...string) *peer {
+	c.t.Helper()
+	return c.keepalivedIn(was.space, priority, shared+"/24", more...)
+}
+
+func (c *clinic) keepalivedIn(space *netns.Space, priority int, addresses string, more ...string) *peer {
+	c.t.Helper()
+	p := &peer{c: c, space: space}
 	dir := c.t.TempDir()
 	conf := filepath.Join(dir, "keepalived.conf")
 	c.check(os.WriteFile(conf, fmt.Appendf(nil, `global_defs {
@@ -101,6 +112,30 @@ func TestInteropKeepalivedMaster(t *testing.T) {
 	if got, want := c.owner(), c.mac(a.space); got != want {
 		t.Errorf("%s is at %q, want ours %q", shared, got, want)
 	}
+	if f := a.file().Faults; len(f) != 0 {
+		t.Errorf("faults: %+v", f)
+	}
+}
+
+// keepalived with a virtual hardware address, as the better one: a workstation
+// goes from the virtual address to ours and back.
+func TestInteropKeepalivedVirtualMAC(t *testing.T) {
+	c := newClinic(t)
+	k := c.keepalivedWith("10.20.0.2/24", 150, shared+"/24", "use_vmac")
+	k.says("Entering MASTER STATE")
+	a := c.node("a", "10.20.0.3/24", 100)
+	c.eventually("ours follows keepalived", func() bool {
+		return a.group().Reason == "10.20.0.2 is master with priority 150, this box has 100"
+	})
+	c.eventually("keepalived answers", func() bool { return c.owner() == frrMAC })
+	k.proc.Stop(5 * time.Second)
+	a.is(wire.RoleMaster)
+	if got, want := c.owner(), c.mac(a.space); got != want {
+		t.Errorf("%s is at %q, want ours %q", shared, got, want)
+	}
+	k = c.keepalivedAgain(k, 150, "use_vmac")
+	a.is(wire.RoleBackup)
+	c.eventually("keepalived answers again", func() bool { return c.owner() == frrMAC })
 	if f := a.file().Faults; len(f) != 0 {
 		t.Errorf("faults: %+v", f)
 	}
