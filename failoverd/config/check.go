@@ -9,16 +9,16 @@ import (
 	"clinicgate/firmware/site"
 )
 
-// A check collects the first complaint about one group.
+// A check collects the first complaint about one part of the section.
 type check struct {
-	f     *site.File
-	index int
-	err   error
+	f   *site.File
+	at  string // the part's key
+	err error
 }
 
 func (c *check) refuse(key, format string, args ...any) {
 	if c.err == nil {
-		c.err = c.f.Errorf(fmt.Sprintf("pair.group[%d].%s", c.index, key), format, args...)
+		c.err = c.f.Errorf(c.at+"."+key, format, args...)
 	}
 }
 

@@ -1,8 +1,9 @@
 // Package config reads failoverd's section of the site file: [[pair.group]], the
-// addresses that two boxes share. What Parse returns needs no further check.
+// addresses that two boxes share, and [pair.flows], the cable between them. What Parse returns needs no further check.
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 // Config is the checked section.
 type Config struct {
 	Groups []Group
+	Flows  *Flows // nil: connections are not passed on
 }
 
 // Group is one VRRP virtual router.
@@ -44,6 +46,7 @@ const (
 )
 
 type section struct {
+	Flows *flowSection `toml:"flows"`
 	Group []struct {
 		Name      string         `toml:"name"`
 		VRID      int            `toml:"vrid"`
@@ -79,8 +82,12 @@ func Parse(f *site.File) (Config, error) {
 		return Config{}, f.Errorf("pair.group", "got %d groups, want at most %d", len(s.Group), maxGroups)
 	}
 	var cfg Config
+	var err error
+	if cfg.Flows, err = flows(f, s.Flows); err != nil {
+		return Config{}, err
+	}
 	for i, raw := range s.Group {
-		c := check{f: f, index: i}
+		c := check{f: f, at: fmt.Sprintf("pair.group[%d]", i)}
 		g := Group{
 			Name:      raw.Name,
 			VRID:      uint8(raw.VRID),

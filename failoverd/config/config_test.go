@@ -120,3 +120,31 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+func TestFlows(t *testing.T) {
+	cfg, err := parse(t, "[pair.flows]\nlisten = \"10.77.0.1:7789\"\npeer = \"10.77.0.2:7789\"\n")
+	want := &Flows{Port: "ha", Listen: netip.MustParseAddrPort("10.77.0.1:7789"), Peer: netip.MustParseAddrPort("10.77.0.2:7789"), Max: 100_000}
+	if err != nil || !reflect.DeepEqual(cfg.Flows, want) {
+		t.Errorf("got %+v, %v", cfg.Flows, err)
+	}
+}
+
+func TestFlowsRefusals(t *testing.T) {
+	const good = "[pair.flows]\nport = \"ha\"\nlisten = \"10.77.0.1:7789\"\npeer = \"10.77.0.2:7789\"\nmax = 1000\n"
+	for name, c := range map[string]struct{ from, to, want string }{
+		"unknown key": {"peer", "pear", "site.toml:4: pair.flows.pear: unknown key"},
+		"no peer":     {`peer = "10.77.0.2:7789"`, "", `pair.flows.peer: got ""`},
+		"itself":      {"10.77.0.2", "10.77.0.1", "site.toml:4: pair.flows.peer: got this box's own address 10.77.0.1"},
+		"no port":     {"10.77.0.1:7789", "10.77.0.1", `site.toml:3: pair.flows.listen: got "10.77.0.1"`},
+		"any address": {"10.77.0.1:7789", "0.0.0.0:7789", `got "0.0.0.0:7789", want an address`},
+		"device":      {`"ha"`, `"../ha"`, "site.toml:2: pair.flows.port"},
+		"too few":     {"1000", "9", "site.toml:5: pair.flows.max: got 9, want 100 to 1000000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := parse(t, strings.Replace(good, c.from, c.to, 1))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v\nwant %q in it", err, c.want)
+			}
+		})
+	}
+}

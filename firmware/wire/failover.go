@@ -6,6 +6,7 @@ import "time"
 type Failover struct {
 	Header
 	Groups []Group `json:"groups"`
+	Flows  *Flows  `json:"flows,omitempty"` // absent: connections are not passed on
 }
 
 // Roles of a group.
@@ -27,4 +28,17 @@ type Group struct {
 	Addresses []string  `json:"addresses"` // virtual, CIDR
 	Peer      string    `json:"peer,omitempty"`
 	PeerSeen  time.Time `json:"peer_seen,omitzero"`
+}
+
+// Flows is the copy of the clinic's connections that the other box keeps.
+type Flows struct {
+	Peer     string `json:"peer"`               // the other box, address and port
+	Telling  bool   `json:"telling"`            // this box reaches the other
+	Told     bool   `json:"told"`               // the other box reaches this one
+	Sent     int    `json:"sent"`               // connections of this box that the other has
+	Held     int    `json:"held"`               // connections of the other that this box has
+	LagMS    int64  `json:"lag_ms"`             // until the other box had everything, lately
+	Refused  uint64 `json:"refused,omitempty"`  // since the start: not wanted by the kernel
+	Dropped  uint64 `json:"dropped,omitempty"`  // since the start: for want of room
+	Overruns uint64 `json:"overruns,omitempty"` // since the start: listed anew, the kernel was faster
 }
