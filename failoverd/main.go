@@ -44,8 +44,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	}
 	var metrics metric.Set
 	rep := newReport(env, &metrics, cfg)
+	copying := openFlows(env, &metrics, cfg)
+	rep.flows = copying
 	rep.publish()
 	h := household{env: env, rep: rep, metrics: &metrics, guard: &guard.Guard{}, sync: newTogether()}
+	if copying != nil {
+		h.gate = copying
+	}
 	tasks := []daemon.Task{{Name: "guard", Run: func(ctx context.Context) error {
 		return h.guard.Run(ctx, func(err error) { env.Log.Warn("starting another guard", "err", err) })
 	}}}
@@ -71,6 +76,9 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		})},
 		env.Control(mux),
 	)
+	if copying != nil {
+		tasks = append(tasks, copying.tasks(rep)...)
+	}
 	env.Ready()
 	return daemon.Run(ctx, tasks...)
 }

@@ -28,6 +28,7 @@ const seenStep = 10 * time.Second
 type report struct {
 	env     *daemon.Env
 	metrics *metric.Set
+	flows   *flows // nil: connections are not passed on
 
 	mu     sync.Mutex
 	groups []wire.Group
@@ -56,6 +57,9 @@ func (r *report) show(i int, s vrrp.Status) {
 		r.metrics.Counter(metricChanges, "Changes of role.", "group", g.Name, "to", role).Inc()
 		r.env.Log.Info("role", "group", g.Name, "was", g.Role, "now", role, "why", s.Reason)
 		g.Role = role
+		if r.flows != nil && role != wire.RoleMaster {
+			r.flows.Yield(g.Name)
+		}
 	}
 	master := r.metrics.Gauge(metricMaster, "1 while this box has the group's addresses.", "group", g.Name)
 	master.Set(0)
@@ -75,7 +79,7 @@ var roles = [...]string{vrrp.Initialize: wire.RoleInit, vrrp.Backup: wire.RoleBa
 // publish writes failoverd.json unless nothing changed.
 func (r *report) publish() {
 	r.mu.Lock()
-	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...)}
+	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire()}
 	r.mu.Unlock()
 	if err := r.env.Publish(wire.FailoverFile, &file); err != nil {
 		r.env.Log.Error("publish", "err", err)
