@@ -18,6 +18,7 @@ import (
 // program. Virtual hardware addresses (§7.3) and router advertisements (§6.4.3)
 // have no rows: the box has neither.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	t.Run("start", b.starting)
 	t.Run("send", b.sending)

@@ -140,6 +140,7 @@ func (n *node) are(role string) {
 
 // FRR is the better one: we follow it, and take over when it goes.
 func TestInteropFRRMaster(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	c.desk6()
 	f := c.frr("10.20.0.2/24", 150)
@@ -172,6 +173,7 @@ func TestInteropFRRMaster(t *testing.T) {
 // Ours is the better one: FRR accepts what we send though it never spoke first,
 // takes over when ours goes, and yields when ours returns.
 func TestInteropFRRBackup(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	c.desk6()
 	a := c.both("a", "10.20.0.2/24", 150)

@@ -98,6 +98,7 @@ func TestGuardReplaced(t *testing.T) {
 // Both are dead: the kernel's lease ends, though it was renewed before for longer
 // than it lasts.
 func TestLeaseEnds(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	a := c.node("a", "10.20.0.2/24", 100)
 	a.is(wire.RoleMaster)

@@ -94,6 +94,7 @@ func (p *peer) output() string {
 // keepalived is the better one: we follow it, take over when it goes, and yield
 // when it comes back.
 func TestInteropKeepalivedMaster(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	k := c.keepalived("10.20.0.2/24", 150)
 	k.says("Entering MASTER STATE")
@@ -120,6 +121,7 @@ func TestInteropKeepalivedMaster(t *testing.T) {
 // keepalived with a virtual hardware address, as the better one: a workstation
 // goes from the virtual address to ours and back.
 func TestInteropKeepalivedVirtualMAC(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	k := c.keepalivedWith("10.20.0.2/24", 150, shared+"/24", "use_vmac")
 	k.says("Entering MASTER STATE")
@@ -133,7 +135,7 @@ func TestInteropKeepalivedVirtualMAC(t *testing.T) {
 	if got, want := c.owner(), c.mac(a.space); got != want {
 		t.Errorf("%s is at %q, want ours %q", shared, got, want)
 	}
-	k = c.keepalivedAgain(k, 150, "use_vmac")
+	c.keepalivedAgain(k, 150, "use_vmac")
 	a.is(wire.RoleBackup)
 	c.eventually("keepalived answers again", func() bool { return c.owner() == frrMAC })
 	if f := a.file().Faults; len(f) != 0 {
@@ -144,6 +146,7 @@ func TestInteropKeepalivedVirtualMAC(t *testing.T) {
 // Ours is the better one: keepalived accepts what we send though it never spoke
 // first, takes over when ours dies, and yields when ours returns.
 func TestInteropKeepalivedBackup(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	a := c.node("a", "10.20.0.2/24", 150)
 	a.is(wire.RoleMaster)

@@ -61,6 +61,7 @@ func (c *clinic) has6(s *netns.Space) bool {
 // Two boxes of ours share IPv6 addresses; a workstation that never asks again
 // follows the advertisements from one to the other; kill -9 leaves nothing.
 func TestPairIPv6(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	c.desk6()
 	a, b := c.node6("a", "10.20.0.2/24", 150), c.node6("b", "10.20.0.3/24", 100)
@@ -91,6 +92,7 @@ func TestPairIPv6(t *testing.T) {
 
 // A machine somebody gave the gateway's IPv6 address by hand.
 func TestAddressConflictIPv6(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	a := c.node6("a", "10.20.0.2/24", 100)
 	a.is(wire.RoleMaster)
@@ -122,6 +124,7 @@ func TestAddressConflictIPv6(t *testing.T) {
 
 // keepalived shares IPv6 addresses with ours, each as the better one.
 func TestInteropKeepalivedIPv6(t *testing.T) {
+	t.Parallel()
 	list := local6 + "/64\n\t\t" + shared6 + "/64"
 	t.Run("master", func(t *testing.T) {
 		c := newClinic(t)

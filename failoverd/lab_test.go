@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,14 +24,18 @@ const shared = "10.20.0.1"
 
 // A clinic is a switch with boxes and a workstation around it.
 type clinic struct {
-	t    *testing.T
-	sw   *netns.Space
-	desk *netns.Space
+	t      *testing.T
+	number int64 // of the clinic: tests run side by side
+	sw     *netns.Space
+	desk   *netns.Space
 }
+
+// clinics counts the clinics of this run.
+var clinics atomic.Int64
 
 func newClinic(t *testing.T) *clinic {
 	lab.Require(t, lab.Root, lab.Program("setpriv", "ping", "ip"))
-	c := &clinic{t: t}
+	c := &clinic{t: t, number: clinics.Add(1)}
 	c.sw = c.space("sw")
 	c.check(c.sw.Bridge("br0"))
 	c.desk = c.join("desk", "10.20.0.50/24")
@@ -48,7 +53,7 @@ func (c *clinic) check(errs ...error) {
 
 func (c *clinic) space(name string) *netns.Space {
 	c.t.Helper()
-	s, err := netns.New(fmt.Sprintf("cg-fo%d-%s", os.Getpid(), name))
+	s, err := netns.New(fmt.Sprintf("cg-fo%d-%d-%s", os.Getpid(), c.number, name))
 	c.check(err)
 	c.t.Cleanup(func() { s.Close() })
 	return s
