@@ -83,17 +83,17 @@ func (w *world) startStock(bin string) {
 	w.must(w.box.Addr("wan1", "100.64.1.2/24"), w.box.Route("default", "100.64.1.1"))
 	boxKey, _ := wgKey(w.t, 0x42)
 	_, hubPub := wgKey(w.t, 0x43)
-	w.stockTunnel(bin, w.box, "stock", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820")
+	w.stockTunnel(bin, w.box, "stock", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "0")
 	w.must(w.box.Addr("stock", "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", "stock"))
 }
 
 // stockTunnel starts wireguard-go as dev in space; its endpoint may be "".
-func (w *world) stockTunnel(bin string, space *netns.Space, dev, key, port, peer, allowed, endpoint string) {
+func (w *world) stockTunnel(bin string, space *netns.Space, dev, key, port, peer, allowed, endpoint, mark string) {
 	w.t.Helper()
 	w.start(proc.Spec{Name: dev, Space: space, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}})
 	file := filepath.Join(w.dir, dev+".key")
 	w.must(os.WriteFile(file, []byte(key), 0o600))
-	args := []string{"wg", "set", dev, "private-key", file, "listen-port", port, "peer", peer, "allowed-ips", allowed}
+	args := []string{"wg", "set", dev, "private-key", file, "listen-port", port, "fwmark", mark, "peer", peer, "allowed-ips", allowed}
 	if endpoint != "" {
 		args = append(args, "endpoint", endpoint, "persistent-keepalive", "15")
 	}

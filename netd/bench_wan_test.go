@@ -95,14 +95,16 @@ func (w *world) startMwan3(bin string) {
 	boxKey, boxPub := wgKey(w.t, 0x42)
 	_, hubPub := wgKey(w.t, 0x43)
 	hubKeyB, hubPubB := wgKey(w.t, 0x44)
-	w.must(w.hub.Addr("eth0", "192.0.2.2/24"))
-	w.stockTunnel(bin, w.hub, "hub-b", hubKeyB, "51821", boxPub, "10.99.0.2/32", "")
+	w.stockTunnel(bin, w.hub, "hub-b", hubKeyB, "51821", boxPub, "10.99.0.2/32", "", "0")
 	w.must(w.box.Addr("wan1", "100.64.1.2/24"), w.box.Addr("wan2", "198.51.100.2/24"))
 	w.run(w.box, "ip", "route", "add", "default", "via", "100.64.1.1", "metric", "10")
 	w.run(w.box, "ip", "route", "add", "default", "via", "198.51.100.1", "metric", "20")
-	w.must(w.box.Route("192.0.2.1/32", "100.64.1.1"), w.box.Route("192.0.2.2/32", "198.51.100.1"))
-	w.stockTunnel(bin, w.box, "tun-a", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820")
-	w.stockTunnel(bin, w.box, "tun-b", boxKey, "0", hubPubB, "10.0.0.0/8", "192.0.2.2:51821")
+	for mark, gateway := range map[string]string{"10": "100.64.1.1", "11": "198.51.100.1"} { // each tunnel stays with its provider
+		w.run(w.box, "ip", "route", "add", "default", "via", gateway, "table", mark)
+		w.run(w.box, "ip", "rule", "add", "fwmark", mark, "table", mark)
+	}
+	w.stockTunnel(bin, w.box, "tun-a", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "10")
+	w.stockTunnel(bin, w.box, "tun-b", boxKey, "0", hubPubB, "10.0.0.0/8", "192.0.2.1:51821", "11")
 	w.must(w.box.Addr("tun-a", "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", "tun-a"))
 	w.clinicSide("tun-a", "tun-b")
 	var hosts []string

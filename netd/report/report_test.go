@@ -64,17 +64,20 @@ func TestNet(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	now := clock("08:00:00")
+	asked := config.Tunnel{Probe: netip.MustParseAddr("10.99.0.1")}
 	for name, c := range map[string]struct {
 		tunnel Tunnel
 		usable bool
 		state  string
 		reason string
 	}{
-		"live":       {Tunnel{Handshake: now.Add(-time.Minute)}, true, wire.TunnelUp, "the hub answers"},
-		"never":      {Tunnel{}, true, wire.TunnelDown, "the hub has not answered yet"},
-		"old":        {Tunnel{Handshake: now.Add(-3 * time.Minute)}, true, wire.TunnelDown, "the hub does not answer since 2026-11-22 07:57:00 UTC"},
-		"no uplink":  {Tunnel{Handshake: now.Add(-time.Second)}, false, wire.TunnelDown, "no uplink is usable"},
-		"no session": {Tunnel{Broken: "no key"}, true, wire.TunnelDown, "no key"},
+		"live":           {Tunnel{Handshake: now.Add(-time.Minute)}, true, wire.TunnelUp, "the hub answers"},
+		"never":          {Tunnel{}, true, wire.TunnelDown, "the hub has not answered yet"},
+		"old":            {Tunnel{Handshake: now.Add(-3 * time.Minute)}, true, wire.TunnelDown, "the hub does not answer since 2026-11-22 07:57:00 UTC"},
+		"no uplink":      {Tunnel{Handshake: now.Add(-time.Second)}, false, wire.TunnelDown, "no uplink is usable"},
+		"answers inside": {Tunnel{Handshake: now, Config: asked, Live: uplink.Status{State: wire.UplinkDegraded}}, true, wire.TunnelUp, "the hub answers"},
+		"silent inside":  {Tunnel{Handshake: now, Config: asked, Live: uplink.Status{State: wire.UplinkDown}}, true, wire.TunnelDown, "the tunnel is made, but 10.99.0.1 does not answer in it"},
+		"no session":     {Tunnel{Broken: "no key"}, true, wire.TunnelDown, "no key"},
 	} {
 		if state, reason := Judge(c.tunnel, c.usable, now); state != c.state || reason != c.reason {
 			t.Errorf("%s: got %s, %q, want %s, %q", name, state, reason, c.state, c.reason)

@@ -245,3 +245,51 @@ func TestEndpoint(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 }
+
+// TestCopies: a datagram leaves by every path of the way, a small one by metered
+// paths too, and a path that is gone stands back for the others.
+func TestCopies(t *testing.T) {
+	w := newWire(t)
+	ep, err := w.bind.ParseEndpoint("192.0.2.1:51820")
+	w.must(err)
+	w.open()
+	w.refresh(0)
+	w.refresh(1)
+	send := func(way steer.Way, text string, from ...string) {
+		t.Helper()
+		w.bind.way.Store(&way)
+		w.must(w.bind.Send([][]byte{[]byte(text)}, ep))
+		want, got := map[string]bool{}, map[string]bool{}
+		for _, f := range from {
+			want[f+": "+text] = true
+		}
+		for range from {
+			select {
+			case h := <-w.heard:
+				got[h] = true
+				<-w.got
+			case <-time.After(3 * time.Second):
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%+v: got %v, want %v", way, got, want)
+		}
+	}
+	const a, b = "100.64.1.2", "100.64.2.2"
+	both := steer.Way{All: []int{0, 1}}
+	long := strings.Repeat("x", steer.SmallSize/8)
+	send(both, "one", a, b)
+	send(steer.Way{All: []int{0}, Small: []int{1}}, long, a, b)
+	shares := []steer.Share{{Uplink: 0, Rate: 1e6}, {Uplink: 1, Rate: 1e6, Delay: time.Second}}
+	dealt := steer.Way{All: []int{0, 1}, Shares: shares}
+	send(dealt, "\x04data", a)
+	send(dealt, "\x01handshake", a, b)
+	w.must(w.box.Do(func() error { return delLink("wan1") }))
+	w.refresh(0)
+	send(both, "two", b)
+	send(dealt, "\x04more", b)
+	w.must(w.bind.Close())
+	if s := small([][]byte{make([]byte, steer.SmallSize+1), make([]byte, 10)}, &steer.Way{Small: []int{0}}); len(s) != 1 || len(s[0]) != 10 {
+		t.Errorf("small: got %d datagrams", len(s))
+	}
+}
