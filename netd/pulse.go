@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"clinicgate/netd/config"
@@ -32,18 +33,22 @@ type pulse struct {
 
 // The times of a pulse.
 const (
-	fastBeat  = 200 * time.Millisecond  // where each uplink carries a copy
-	dead      = 1500 * time.Millisecond // of silence
-	nudge     = 50 * time.Millisecond   // of silence in one direction while the other is busy
-	countOver = 500 * time.Millisecond
-	busyFrom  = 15              // datagrams in countOver
-	renewGap  = 2 * time.Second // between calls to a silent hub
+	fastBeat    = 200 * time.Millisecond  // where each uplink carries a copy
+	thriftyBeat = 2 * time.Second         // where bytes cost: 140 MB a month
+	dead        = 1500 * time.Millisecond // of silence
+	nudge       = 50 * time.Millisecond   // of silence in one direction while the other is busy
+	countOver   = 500 * time.Millisecond
+	busyFrom    = 15              // datagrams in countOver
+	renewGap    = 2 * time.Second // between calls to a silent hub
 )
 
 func newPulse(t *tunnelHands, now time.Time) *pulse {
 	p := &pulse{t: t, every: t.b.cfg.Probe.Every, stop: func() {}}
 	if t.cfg.Policy == config.Redundant {
 		p.every = min(p.every, fastBeat)
+	}
+	if slices.ContainsFunc(t.b.cfg.Uplinks, func(u config.Uplink) bool { return u.Metered }) {
+		p.every = thriftyBeat
 	}
 	lost := max(3, int((dead+p.every-1)/p.every))
 	p.machine = uplink.New(uplink.Config{Every: p.every, Lost: lost, Back: 1}, now)
