@@ -118,15 +118,13 @@ func (b *Image) Status(context.Context) (string, error) {
 	if b.lent {
 		return "", errors.New("the console is in your hands: type status there")
 	}
-	// What is there already is passed over: the greediest match ends at the last
-	// prompt.
-	if _, err := b.vm.Expect(`(?s).*`+prompt, consoleLimit); err != nil {
+	if _, err := b.vm.Expect(`(?s).*`, consoleLimit); err != nil { // pass over what is there
 		return "", err
 	}
 	if err := b.vm.Send("status\r"); err != nil {
 		return "", fmt.Errorf("type on the console: %w", err)
 	}
-	shown, err := b.vm.Expect(`(?s)(.*?)`+prompt, consoleLimit)
+	shown, err := b.vm.Expect(`(?s)( clinicgate  [^\n]*\n.*?)`+prompt, consoleLimit)
 	if err != nil {
 		return "", err
 	}
