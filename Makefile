@@ -55,6 +55,12 @@ check: ## gofmt, vet with and without cgo and for both architectures, staticchec
 bench-boot: deps image ## power-on to ready against a bare kernel, sizes, memory: build/bench/boot.json
 	@$(GO) run ./image/lab/bootbench -image $(CLINICGATE_IMAGE)
 
+bench-tunnel: deps ## the tunnel's throughput beside stock wireguard-go: build/bench/tunnel.json
+	@$(GO) test ./netd $(EXEC) -run '^$$' -bench '^BenchmarkTunnel$$' -benchtime 1x -timeout 30m
+
+bench-wan: deps ## a provider dies, beside mwan3's method: build/bench/wan.json
+	@$(GO) test ./netd $(EXEC) -run '^$$' -bench '^BenchmarkWAN$$' -benchtime 1x -timeout 30m
+
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)
 
