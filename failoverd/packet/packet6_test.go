@@ -18,9 +18,13 @@ func TestConn6(t *testing.T) {
 	lab.Require(t, lab.Root)
 	a, b := space(t, "a"), space(t, "b")
 	must(t, netns.Veth(a, "lan", b, "lan"), a.Addr("lan", "fe80::2/64"), b.Addr("lan", "fe80::3/64"), a.Addr("lan", "2001:db8::2/64"))
-	time.Sleep(2 * time.Second) // until the kernel has looked for both addresses
 	sender, receiver := open4(t, a, "lan", "fe80::2"), open4(t, b, "lan", "fe80::3")
-	must(t, a.Do(func() error { return stray6(64, "fe80::2") }), a.Do(func() error { return stray6(255, "2001:db8::2") }), sender.Send([]byte("hello")))
+	// An address is no source until the kernel has looked for another holder of it.
+	must(t,
+		settled(func() error { return a.Do(func() error { return stray6(64, "fe80::2") }) }),
+		settled(func() error { return a.Do(func() error { return stray6(255, "2001:db8::2") }) }),
+		settled(func() error { return sender.Send([]byte("hello")) }),
+	)
 	for _, what := range []string{"hop limit 64", "global source"} {
 		if _, from, err := receiver.Receive(); !errors.Is(err, ErrForeign) || !from.Is6() {
 			t.Errorf("%s: from %v, %v", what, from, err)
@@ -39,6 +43,15 @@ func TestConn6(t *testing.T) {
 	receiver.Close()
 	if err := <-woken; err == nil || errors.Is(err, ErrForeign) {
 		t.Errorf("after close: %v", err)
+	}
+}
+
+// settled repeats a send that the kernel refuses for its source address.
+func settled(send func() error) error {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err := send(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EADDRNOTAVAIL) || time.Now().After(end) {
+			return err
+		}
 	}
 }
 
