@@ -318,11 +318,14 @@ func TestLimit(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	a.prepare(t)
-	eventually(t, "a full box", func() bool { return b.Status().Held == room && a.Status().Sent == room && b.Status().Lag < time.Second })
+	// One place may be between its old holder and its new one for a moment.
+	eventually(t, "a full box", func() bool {
+		return b.Status().Held == room && a.Status().Sent == room && b.Status().Lag < time.Second && b.table.len() == room
+	})
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if n := b.table.len(); n != room {
-		t.Errorf("%d in place, want %d", n, room)
+	if n := b.table.len(); n > room {
+		t.Errorf("%d in place, want at most %d", n, room)
 	}
 	if a.Status().Dropped < many-room {
 		t.Errorf("dropped %d", a.Status().Dropped)
