@@ -66,7 +66,7 @@ func machine(t *testing.T, files built) qemu.Config {
 
 func start(t *testing.T, cfg qemu.Config) *qemu.VM {
 	t.Helper()
-	vm, err := qemu.Start(t.Context(), cfg)
+	vm, err := qemu.Boot(t.Context(), cfg, func(what string) { t.Log(what) })
 	if err != nil {
 		t.Fatal(err)
 	}
