@@ -42,7 +42,7 @@ stop: ## end a lab that was left up
 	@$(SUDO) $(LAB) stop
 
 test: build image ## all tests, labs included; with CLINICGATE_LAB=require what can't run fails
-	@$(GO) test -json -timeout 20m $(EXEC) ./... | $(CLINICGATE_BIN)/tally
+	@$(GO) test -json -count=1 -timeout 20m $(EXEC) ./... | $(CLINICGATE_BIN)/tally
 
 check: ## gofmt, vet with and without cgo and for both architectures, staticcheck, import floors
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$fmt" ] || { echo "gofmt: $$fmt"; exit 1; }
