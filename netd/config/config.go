@@ -49,27 +49,6 @@ type Probe struct {
 	Back    int // so many in a row answered: up again
 }
 
-// Policies by which a tunnel uses the uplinks.
-const (
-	Best      = "best"      // the preferred one
-	Redundant = "redundant" // a copy of each datagram by every usable one
-	Aggregate = "aggregate" // each datagram by one of those that cost nothing, as they can take it
-)
-
-// Tunnel is one WireGuard peer, the hub.
-type Tunnel struct {
-	Name      string
-	Device    string         // "cg-" + Name
-	Address   netip.Prefix   // ours inside the tunnel
-	Endpoint  netip.AddrPort // the hub's public one
-	PeerKey   [32]byte
-	KeyFile   string         // in the secrets folder
-	Routes    []netip.Prefix // reached only through the tunnel
-	Keepalive time.Duration  // whole seconds
-	Policy    string
-	Probe     netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
-}
-
 // Firewall says what the gateway itself answers.
 type Firewall struct {
 	LAN []Service
@@ -102,17 +81,7 @@ type section struct {
 		Lost    int           `toml:"lost"`
 		Back    int           `toml:"back"`
 	} `toml:"probe"`
-	Tunnel []struct {
-		Name      string        `toml:"name"`
-		Address   string        `toml:"address"`
-		Endpoint  string        `toml:"endpoint"`
-		PeerKey   string        `toml:"peer_key"`
-		Key       string        `toml:"key"`
-		Routes    []string      `toml:"routes"`
-		Keepalive site.Duration `toml:"keepalive"`
-		Policy    string        `toml:"policy"`
-		Probe     string        `toml:"probe"`
-	} `toml:"tunnel"`
+	Tunnel   []tunnelSection `toml:"tunnel"`
 	Firewall struct {
 		LAN []string `toml:"lan"`
 		WAN []string `toml:"wan"`
