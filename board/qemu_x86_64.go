@@ -19,7 +19,7 @@ var QEMUx86_64 = Board{
 	Watchdog: Watchdog{Driver: "i6300esb", Limit: 30},
 	TPM:      "tpm_crb", // built into Debian's kernel
 	Modules: Modules{
-		Initrd: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "erofs"},
+		Initrd: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "dm_verity", "erofs"},
 		System: []string{
 			"i6300esb nowayout=1 heartbeat=30",
 			"virtio_net", "ext4",

@@ -17,6 +17,7 @@ import (
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pki"
 	"clinicgate/firmware/lab/qemu"
+	"clinicgate/firmware/verity"
 )
 
 // bootLimit is for emulation on a busy workstation; a quiet one needs a twentieth.
@@ -226,6 +227,70 @@ func TestFirmwareBootsTheDisk(t *testing.T) {
 	}
 	expect(t, vm, `clinicgate: power off`)
 	if err := vm.Wait(bootLimit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One changed bit in the root partition, in a file system block or in the tree
+// that vouches for it, and the box resets instead of running what is there.
+func TestFlippedBitsNeverRun(t *testing.T) {
+	files := requireBoot(t)
+	image := rootImage(t, files)
+	root := int64(1+board.QEMUx86_64.Disk.ESP) << 20
+	for name, at := range map[string]int64{"file system": 1024, "hash tree": image.Blocks * verity.Block} {
+		t.Run(name, func(t *testing.T) {
+			cfg := machine(t, files)
+			command(t, "cp", "--sparse=always", files.Disk, cfg.Disk())
+			flip(t, cfg.Disk(), root+at)
+			vm := start(t, cfg)
+			if err := vm.Wait(bootLimit); err != nil {
+				t.Fatal(err)
+			}
+			if said := vm.Transcript(); strings.Contains(said, "clinicgate: release") {
+				t.Errorf("the box ran what it should not have:\n%s", said)
+			}
+		})
+	}
+}
+
+// rootImage is what the build's command line says of the root filesystem, which
+// the file must bear out.
+func rootImage(t *testing.T, files built) verity.Image {
+	t.Helper()
+	line, err := os.ReadFile(files.Cmdline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(line), "clinicgate.verity=")
+	image, err := verity.Parse(strings.Fields(after)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(files.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := image.Check(f); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// flip changes one bit of a file.
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
 		t.Fatal(err)
 	}
 }

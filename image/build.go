@@ -12,6 +12,7 @@ import (
 
 	"clinicgate/board"
 	"clinicgate/firmware/module"
+	"clinicgate/firmware/verity"
 	"clinicgate/image/cpio"
 	"clinicgate/image/deb"
 	"clinicgate/image/disk"
@@ -52,6 +53,7 @@ type builder struct {
 	names  []string          // of packages, in order
 	kernel string            // name of the kernel's package
 	kmods  *kmod.Tree
+	verity verity.Image // of the root filesystem
 	files  built
 }
 
@@ -241,7 +243,28 @@ func (b *builder) makeRoot() error {
 	if err := b.putLibraries(t, dir); err != nil {
 		return err
 	}
-	return disk.EROFS(b.files.Root, dir)
+	if err := disk.EROFS(b.files.Root, dir); err != nil {
+		return err
+	}
+	b.verity, err = appendTree(b.files.Root)
+	return err
+}
+
+// appendTree puts the hash tree behind a root filesystem.
+func appendTree(path string) (verity.Image, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return verity.Image{}, err
+	}
+	defer f.Close()
+	image, tree, err := verity.Build(f)
+	if err != nil {
+		return verity.Image{}, err
+	}
+	if _, err := f.WriteAt(tree, image.Blocks*verity.Block); err != nil {
+		return verity.Image{}, fmt.Errorf("append hash tree: %w", err)
+	}
+	return image, f.Close()
 }
 
 func (b *builder) putModules(t *root.Tree) error {
@@ -342,8 +365,8 @@ func (b *builder) putLibraries(t *root.Tree, dir string) error {
 
 // commandLine is what the kernel is told. panic=5: a box that can't go on resets.
 func (b *builder) commandLine() string {
-	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=a",
-		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name)
+	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=a clinicgate.verity=%s",
+		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name, b.verity)
 }
 
 // makeUKI makes the unified kernel image, and its parts as files for machines that

@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"clinicgate/board"
+	"clinicgate/firmware/verity"
 )
 
 // cmdline is what the signed kernel command line tells us.
 type cmdline struct {
 	board *board.Board
-	slot  string // "a" or "b"
+	slot  string       // "a" or "b"
+	root  verity.Image // what the root filesystem must be
 }
 
 func readCmdline() (cmdline, error) {
@@ -36,10 +38,18 @@ func parseCmdline(text string) (cmdline, error) {
 				return c, fmt.Errorf("command line: clinicgate.slot: got %q, want a or b", value)
 			}
 			c.slot = value
+		case "clinicgate.verity":
+			var err error
+			if c.root, err = verity.Parse(value); err != nil {
+				return c, fmt.Errorf("command line: clinicgate.verity: %w", err)
+			}
 		}
 	}
 	if c.board == nil {
 		return c, fmt.Errorf("command line: clinicgate.board is missing")
+	}
+	if c.root.Blocks == 0 {
+		return c, fmt.Errorf("command line: clinicgate.verity is missing: nothing says what the root filesystem must be")
 	}
 	return c, nil
 }

@@ -15,14 +15,18 @@ import (
 )
 
 func TestCmdline(t *testing.T) {
-	c, err := parseCmdline("console=ttyS0,115200 quiet clinicgate.board=qemu-x86_64 clinicgate.slot=b\n")
-	if err != nil || c.board != &board.QEMUx86_64 || c.slot != "b" {
+	root := "clinicgate.verity=" + strings.Repeat("5a", 32) + ":6700"
+	c, err := parseCmdline("console=ttyS0,115200 quiet clinicgate.board=qemu-x86_64 clinicgate.slot=b " + root + "\n")
+	if err != nil || c.board != &board.QEMUx86_64 || c.slot != "b" || c.root.Blocks != 6700 {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for line, want := range map[string]string{
 		"quiet":                    "clinicgate.board is missing",
 		"clinicgate.board=toaster": `no board is called "toaster"`,
-		"clinicgate.board=qemu-x86_64 clinicgate.slot=c": `clinicgate.slot: got "c", want a or b`,
+		"clinicgate.board=qemu-x86_64 clinicgate.slot=c":              `clinicgate.slot: got "c", want a or b`,
+		"clinicgate.board=qemu-x86_64 clinicgate.slot=b":              "clinicgate.verity is missing",
+		"clinicgate.board=qemu-x86_64 clinicgate.verity=cafe:6700":    "want 64 hexadecimal digits",
+		"clinicgate.board=qemu-x86_64 " + root[:len(root)-4] + "zero": `got "zero" blocks`,
 	} {
 		if _, err := parseCmdline(line); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", line, err, want)

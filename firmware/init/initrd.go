@@ -10,7 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"clinicgate/firmware/blockdev"
+	"clinicgate/firmware/mapper"
 	"clinicgate/firmware/module"
+	"clinicgate/firmware/verity"
 )
 
 // Order lists that the image build writes.
@@ -42,6 +44,9 @@ func initrd() error {
 	if err != nil {
 		return fmt.Errorf("find root filesystem: %w", err)
 	}
+	if dev, err = verified(dev, cmd.root); err != nil {
+		return err
+	}
 	if err := os.MkdirAll("/newroot", 0o755); err != nil {
 		return err
 	}
@@ -49,6 +54,18 @@ func initrd() error {
 		return fmt.Errorf("mount root filesystem %s: %w", dev, err)
 	}
 	return switchRoot("/newroot", "/sbin/init")
+}
+
+// verified puts dm-verity in front of a partition: from here on a block that is
+// not what the command line's root hash covers is never run, it restarts the box.
+func verified(dev string, root verity.Image) (string, error) {
+	number, err := mapper.Number(dev)
+	if err != nil {
+		return "", err
+	}
+	return mapper.Create(mapper.Device{Name: "root", ReadOnly: true, Targets: []mapper.Target{
+		{Kind: "verity", Bytes: root.Blocks * verity.Block, Params: root.Table(number)},
+	}})
 }
 
 // switchRoot makes dir the root of everything and runs program from it as this
