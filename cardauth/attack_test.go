@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -147,7 +148,19 @@ func TestAttackPINExhaustion(t *testing.T) {
 	if c.Tries() != 1 {
 		t.Fatalf("the network spent the last try: %d left", c.Tries())
 	}
+	// A program may confirm as often as it likes.
 	confirmed := `{"room":"consulting-1","pin":"111111","last_try":true}`
+	for range 50 {
+		d.refused(d.call(d.ws, "/v1/login", "", confirmed), http.StatusConflict, "last-try")
+	}
+	d.remove()
+	d.insert(c)
+	d.refused(d.login("111111"), http.StatusConflict, "last-try")
+	if c.Tries() != 1 {
+		t.Fatalf("the last try was spent without a word of the holder: %d left", c.Tries())
+	}
+	d.remove()
+	d.insert(c)
 	d.refused(d.call(d.ws, "/v1/login", "", confirmed), http.StatusForbidden, "blocked")
 	time.Sleep(4100 * time.Millisecond)
 	d.refused(d.login(rightPIN), http.StatusForbidden, "blocked")
@@ -236,6 +249,20 @@ func TestAttackSilentCard(t *testing.T) {
 	d.slot.Hang(false)
 	d.until("the card again", reader(wire.ReaderCard))
 	d.mustLogin()
+}
+
+// An ECG cart has a certificate of the same CA, and spends nobody's PIN tries.
+func TestAttackOtherDevice(t *testing.T) {
+	d := newDesk(t)
+	c := d.card(d.world.Professionals, "1")
+	d.insert(c)
+	cart, _ := d.device("modality", "ecg-cart")
+	for _, pin := range []string{"111111", rightPIN} {
+		d.refused(d.call(cart, "/v1/login", "", fmt.Sprintf(`{"room":%q,"pin":%q}`, room, pin)), http.StatusForbidden, "not-a-workstation")
+	}
+	if c.Tries() != 3 {
+		t.Errorf("a cart spent PIN tries: %d left", c.Tries())
+	}
 }
 
 // A token is worth nothing at another workstation, and another workstation can't

@@ -214,7 +214,13 @@ func hasFault(id string) func(*wire.Card) bool {
 // workstation is an HTTPS client with a certificate of its own.
 func (d *desk) workstation(name string) (*http.Client, *pki.Device) {
 	d.t.Helper()
-	dev, err := d.world.Client("workstation", name)
+	return d.device("workstation", name)
+}
+
+// device is the same for any kind of device.
+func (d *desk) device(kind, name string) (*http.Client, *pki.Device) {
+	d.t.Helper()
+	dev, err := d.world.Client(kind, name)
 	if err != nil {
 		d.t.Fatal(err)
 	}

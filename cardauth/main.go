@@ -7,12 +7,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"clinicgate/cardauth/config"
@@ -33,9 +31,8 @@ const (
 )
 
 func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
-	// A PIN passes through here; a crash must not write it to a disk.
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
-		return fmt.Errorf("forbid core dumps: %w", err)
+	if err := keepMemory(); err != nil {
+		return err
 	}
 	tokens, err := openTokens(ctx, env, cfg.Site)
 	if err != nil {
@@ -58,7 +55,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		clinic.Republish()
 	}
 	reload(time.Now())
-	api := &serve.Server{Desk: clinic, View: clinic, Tokens: tokens, Log: env.Log}
+	api := &serve.Server{Desk: clinic, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},

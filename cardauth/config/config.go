@@ -23,6 +23,8 @@ type Config struct {
 	Policy  x509.OID
 	Roles   map[string]string // profession OID → role
 	Readers []Reader
+
+	Workstations Workstations
 }
 
 // Reader says which room a card reader stands in.
@@ -42,6 +44,8 @@ type section struct {
 		Match string `toml:"match"`
 		Room  string `toml:"room"`
 	} `toml:"reader"`
+	Unit        string               `toml:"workstation_unit"`
+	Workstation []workstationSection `toml:"workstation"`
 }
 
 // roles a certificate can give here. Patients' cards are not known by profession.
@@ -75,7 +79,10 @@ func Parse(f *site.File) (Config, error) {
 	if c.Roles, err = professions(f, s.Roles); err != nil {
 		return Config{}, err
 	}
-	c.Readers, err = readers(f, s)
+	if c.Readers, err = readers(f, s); err != nil {
+		return Config{}, err
+	}
+	c.Workstations, err = workstations(f, s, c.Readers)
 	return c, err
 }
 

@@ -76,12 +76,28 @@ func (r *reader) mayTry(card *piv.Card, h trust.Holder, confirmed bool) error {
 		return refuse(session.Failed, "the card does not say how many PIN tries are left")
 	case left == 0:
 		return refuse(session.Blocked, "the PIN of this card is blocked; only the card's PUK or its issuer can help")
-	case left <= 1 && !confirmed: // 1, or a card that won't say
-		ref := refuse(session.LastTry, "one more wrong PIN blocks the card; confirm that you want to try")
-		ref.Tries = max(left, 0)
-		return ref
+	case left <= 1: // 1, or a card that won't say
+		return r.lastTry(h, left, confirmed)
 	}
 	return nil
+}
+
+// lastTry lets a card's last try be spent when its holder confirmed it by hand:
+// the workstation's word alone would let a program block cards.
+func (r *reader) lastTry(h trust.Holder, left int, confirmed bool) error {
+	may := false
+	r.c.do(func(m *session.Machine) []session.Event {
+		if may = confirmed && m.MaySpendLast(h.Key, r.inserted); !may {
+			m.Told(time.Now(), h.Key)
+		}
+		return nil
+	})
+	if may {
+		return nil
+	}
+	ref := refuse(session.LastTry, "one more wrong PIN blocks the card; to try all the same take the card out, put it in again and confirm")
+	ref.Tries = max(left, 0)
+	return ref
 }
 
 // verify shows the PIN, once, and wipes it.

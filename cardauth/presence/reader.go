@@ -41,6 +41,7 @@ type reader struct {
 	outs   chan string // session ids to log out
 
 	now      pcsc.State
+	inserted time.Time // when somebody put in what is in
 	link     *tracked  // nil while no card is held
 	failures int       // to take the card, in a row
 	card     *proof    // of the live session
@@ -117,6 +118,9 @@ func due(now time.Time, took, worst time.Duration) time.Time {
 func (r *reader) look(s pcsc.State) {
 	before := r.now
 	r.now = s
+	if s.Card && (!before.Card || s.Events != before.Events) {
+		r.inserted = time.Now()
+	}
 	if !s.Card || s.Mute || before.Card && s.Events != before.Events {
 		if s.Card && !s.Mute {
 			r.over(session.CardChanged)

@@ -6,6 +6,7 @@ package serve
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -51,6 +52,9 @@ type Server struct {
 	Desk   Desk
 	View   View
 	Tokens Tokens
+	// Admits says whether this is the certificate of a workstation where cards
+	// of that room may be used. Other devices have certificates too.
+	Admits func(cert *x509.Certificate, room string) bool
 	Log    *slog.Logger
 
 	busy chan struct{}
@@ -87,6 +91,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	in.CertHash = hash
+	if !s.Admits(r.TLS.PeerCertificates[0], in.Room) {
+		clear(in.PIN)
+		s.Log.Warn("login from where no card is to be used", "certificate", r.TLS.PeerCertificates[0].Subject.CommonName)
+		refused(w, &session.Refusal{Kind: session.NotHere, Detail: "this device's certificate is not that of a workstation for this room; the card was not asked"})
+		return
+	}
 	got, err := s.Desk.Login(r.Context(), in)
 	var refusal *session.Refusal
 	switch {
@@ -272,6 +282,7 @@ var status = map[session.Kind]int{
 	session.Busy:      http.StatusServiceUnavailable,
 	session.Failed:    http.StatusServiceUnavailable,
 	session.NotReady:  http.StatusServiceUnavailable,
+	session.NotHere:   http.StatusForbidden,
 }
 
 // A trouble is one application/problem+json.

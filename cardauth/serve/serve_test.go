@@ -85,7 +85,8 @@ func ask(h http.Handler, method, path, bearer, body string, cert []byte) *httpte
 }
 
 func server(o *office, n names) http.Handler {
-	return (&Server{Desk: o, View: o, Tokens: n, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}).Handler()
+	workstations := func(c *x509.Certificate, _ string) bool { return string(c.Raw) != "cart" }
+	return (&Server{Desk: o, View: o, Tokens: n, Admits: workstations, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}).Handler()
 }
 
 var ws1, ws2 = []byte("ws1"), []byte("ws2")
@@ -126,6 +127,15 @@ func TestLoginRenewLogout(t *testing.T) {
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.kind) {
 			t.Errorf("%s: %d %s, want %d %s", c.what, w.Code, w.Body, c.code, c.kind)
 		}
+	}
+}
+
+// A device that is no workstation gets to no card.
+func TestNotAWorkstation(t *testing.T) {
+	o := &office{}
+	w := ask(server(o, names{}), "POST", "/v1/login", "", goodLogin, []byte("cart"))
+	if w.Code != 403 || !strings.Contains(w.Body.String(), "not-a-workstation") || o.pin != "" {
+		t.Fatalf("got %d %s, desk was given %q", w.Code, w.Body, o.pin)
 	}
 }
 

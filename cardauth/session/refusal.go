@@ -32,6 +32,7 @@ const (
 	Busy      Kind = "busy"        // the reader is busy with another login
 	Failed    Kind = "card-failed" // card or reader broke off
 	NotReady  Kind = "not-ready"   // the gateway lacks anchors or pcscd
+	NotHere   Kind = "not-a-workstation"
 )
 
 // A Refusal is a login that did not succeed.
@@ -49,6 +50,7 @@ func (r *Refusal) Error() string { return fmt.Sprintf("%s: %s", r.Kind, r.Detail
 type attempts struct {
 	count int
 	last  time.Time
+	told  time.Time // when its holder was told that one try is left
 }
 
 const (
@@ -61,31 +63,55 @@ const (
 
 // Wrong notes a wrong PIN.
 func (m *Machine) Wrong(now time.Time, card [32]byte) {
+	a, ok := m.remember(now, card)
+	if !ok {
+		return // the card's own counter still holds
+	}
+	if now.Sub(a.last) > forget {
+		a.count = 0
+	}
+	a.count, a.last = min(a.count+1, countToMax), now
+	m.wrong[card] = a
+}
+
+// remember returns what is known of a card, or false when there is no room for
+// more cards.
+func (m *Machine) remember(now time.Time, card [32]byte) (attempts, bool) {
 	if len(m.wrong) >= manyCards {
 		for c, a := range m.wrong {
-			if now.Sub(a.last) > forget {
+			if now.Sub(a.last) > forget && now.Sub(a.told) > forget {
 				delete(m.wrong, c)
 			}
 		}
 	}
-	if _, known := m.wrong[card]; !known && len(m.wrong) >= manyCards {
-		return // the card's own counter still holds
-	}
-	a := m.wrong[card]
-	if now.Sub(a.last) > forget {
-		a.count = 0
-	}
-	m.wrong[card] = attempts{min(a.count+1, countToMax), now}
+	a, known := m.wrong[card]
+	return a, known || len(m.wrong) < manyCards
 }
 
 // Right notes a right PIN.
 func (m *Machine) Right(card [32]byte) { delete(m.wrong, card) }
 
+// Told notes that a card's holder was told that one try is left.
+func (m *Machine) Told(now time.Time, card [32]byte) {
+	if a, ok := m.remember(now, card); ok {
+		a.told = now
+		m.wrong[card] = a
+	}
+}
+
+// MaySpendLast says whether a card's last try may be spent: its holder was told,
+// and has put the card in since. A program can say yes for a holder, but can't
+// put a card in.
+func (m *Machine) MaySpendLast(card [32]byte, inserted time.Time) bool {
+	a := m.wrong[card]
+	return !a.told.IsZero() && inserted.After(a.told)
+}
+
 // Wait says how long this card must not be tried: a second after the first wrong
 // PIN, twice as long after each further one.
 func (m *Machine) Wait(now time.Time, card [32]byte) time.Duration {
-	a, known := m.wrong[card]
-	if !known {
+	a := m.wrong[card]
+	if a.count == 0 {
 		return 0
 	}
 	pause := min(firstWait<<(a.count-1), longest)

@@ -120,6 +120,14 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 		m.Wrong(now, card(0))
 	case "right":
 		m.Right(card(0))
+	case "told":
+		m.Told(now, card(0))
+	case "spend-last?":
+		at, err := time.ParseDuration(arg(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{fmt.Sprint(m.MaySpendLast(card(0), epoch.Add(at)))}
 	case "wait?":
 		return []string{m.Wait(now, card(0)).String()}
 	default:
