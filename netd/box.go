@@ -27,7 +27,8 @@ type box struct {
 	env     *daemon.Env
 	cfg     config.Config
 	kernel  *apply.Kernel
-	ports   []string // LAN first, then the uplinks'
+	ports   []string // LAN first, then the uplinks', then the pair's
+	wans    []string // the uplinks'
 	links   map[string]link.State
 	ups     []*uplinkHands
 	tunnels []*tunnelHands
@@ -78,6 +79,10 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 	for i, u := range cfg.Uplinks {
 		b.ports = append(b.ports, u.Port)
 		b.ups = append(b.ups, newUplinkHands(b, i, u, now))
+	}
+	b.wans = b.ports[1:]
+	if cfg.HA != nil {
+		b.ports = append(slices.Clip(b.ports), cfg.HA.Port)
 	}
 	for _, t := range cfg.Tunnels {
 		b.tunnels = append(b.tunnels, newTunnelHands(b, t, now))
@@ -144,7 +149,7 @@ func (b *box) lookAtLinks(now time.Time) {
 			t.refresh(i, links[u.cfg.Port].Index)
 		}
 	}
-	b.settings = apply.Settings(b.ports[1:])
+	b.settings = apply.Settings(b.wans)
 	b.dirty, b.news = true, true
 }
 

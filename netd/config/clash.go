@@ -33,6 +33,11 @@ type claim struct {
 	tunnel int // index of the tunnel it belongs to, -1: none
 }
 
+// elsewhere reports whether the network is no provider's.
+func (c claim) elsewhere() bool {
+	return c.tunnel >= 0 || c.key == "net.lan.address" || c.key == "net.ha.address"
+}
+
 // overlaps refuses networks that would have to be in two places, and addresses
 // in the internet that the site file puts elsewhere.
 func (r *reader) overlaps(c Config) {
@@ -60,6 +65,9 @@ func networks(c Config) []claim {
 			claims = append(claims, claim{fmt.Sprintf("net.uplink[%d].address", i), u.Address.Masked(), -1})
 		}
 	}
+	if c.HA != nil {
+		claims = append(claims, claim{"net.ha.address", c.HA.Address.Masked(), -1})
+	}
 	for i, t := range c.Tunnels {
 		key := fmt.Sprintf("net.tunnel[%d]", i)
 		claims = append(claims, claim{key + ".address", t.Address.Masked(), i})
@@ -74,8 +82,7 @@ func networks(c Config) []claim {
 // behind a tunnel. Inside a provider's own network it may lie.
 func (r *reader) outside(claims []claim, key string, a netip.Addr) {
 	for _, c := range claims {
-		elsewhere := c.tunnel >= 0 || c.key == "net.lan.address"
-		if elsewhere && a.IsValid() && c.prefix.IsValid() && c.prefix.Contains(a) {
+		if c.elsewhere() && a.IsValid() && c.prefix.IsValid() && c.prefix.Contains(a) {
 			r.bad(key, "%s lies in %s of %s (%s), want an address in the internet", a, c.prefix, c.key, r.f.At(c.key))
 		}
 	}
@@ -85,8 +92,7 @@ func (r *reader) outside(claims []claim, key string, a netip.Addr) {
 // handed out: the clinic has that network elsewhere.
 func (c Config) Clash(p netip.Prefix) error {
 	for _, n := range networks(c) {
-		elsewhere := n.tunnel >= 0 || n.key == "net.lan.address"
-		if elsewhere && n.prefix.Overlaps(p) {
+		if n.elsewhere() && n.prefix.Overlaps(p) {
 			return fmt.Errorf("%s overlaps %s, which is %s", p, n.prefix, n.key)
 		}
 	}

@@ -17,6 +17,8 @@ type Config struct {
 	Probe    Probe
 	Tunnels  []Tunnel
 	Firewall Firewall
+	HA       *HA  // nil: no cable to another box
+	Pair     bool // the site has [pair]: failoverd says which box runs the tunnels
 }
 
 // LAN is the clinic's side of the box.
@@ -82,6 +84,7 @@ type section struct {
 		Back    int           `toml:"back"`
 	} `toml:"probe"`
 	Tunnel   []tunnelSection `toml:"tunnel"`
+	HA       *haSection      `toml:"ha"`
 	Firewall struct {
 		LAN []string `toml:"lan"`
 		WAN []string `toml:"wan"`
@@ -108,11 +111,14 @@ func Parse(f *site.File) (Config, error) {
 	r.uplinks(&s, &c)
 	r.probe(&s, &c)
 	r.tunnels(&s, &c)
+	r.ha(s.HA, &c)
 	c.Firewall.LAN = r.services("net.firewall.lan", s.Firewall.LAN)
 	c.Firewall.WAN = r.services("net.firewall.wan", s.Firewall.WAN)
 	r.noVRRPOutside(c.Firewall.WAN)
 	r.ports(c)
+	r.haPort(c)
 	r.overlaps(c)
+	c.Pair = f.Has("pair")
 	if err := r.err(); err != nil {
 		return Config{}, err
 	}

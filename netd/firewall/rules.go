@@ -121,10 +121,24 @@ func input(c config.Config) []string {
 	for _, s := range c.Firewall.LAN {
 		rules = append(rules, fmt.Sprintf("-s %s -i %s %s -j ACCEPT", c.LAN.Address.Masked(), c.LAN.Port, match(s)))
 	}
+	rules = append(rules, cable(c)...)
 	for _, u := range c.Uplinks {
 		for _, s := range c.Firewall.WAN {
 			rules = append(rules, fmt.Sprintf("-i %s %s -j ACCEPT", u.Port, match(s)))
 		}
+	}
+	return rules
+}
+
+// cable opens what the pair's other box may ask on the cable between the two: from
+// its address to ours, and nothing from it passes through.
+func cable(c config.Config) []string {
+	if c.HA == nil {
+		return nil
+	}
+	var rules []string
+	for _, s := range c.HA.Services {
+		rules = append(rules, fmt.Sprintf("-s %s/32 -d %s/32 -i %s %s -j ACCEPT", c.HA.Peer, c.HA.Address.Addr(), c.HA.Port, match(s)))
 	}
 	return rules
 }

@@ -124,6 +124,10 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 	var k Kernel
 	k.Links = append(k.Links, Link{Dev: c.LAN.Port})
 	k.Addrs = append(k.Addrs, Addr{Dev: c.LAN.Port, Prefix: c.LAN.Address})
+	if h := c.HA; h != nil {
+		k.Links = append(k.Links, Link{Dev: h.Port})
+		k.Addrs = append(k.Addrs, Addr{Dev: h.Port, Prefix: h.Address})
+	}
 	k.Rules = append(k.Rules, Rule{Priority: ruleMain, Table: tableMain, NoDefault: true})
 	for i, u := range c.Uplinks {
 		k.Links = append(k.Links, Link{Dev: u.Port})

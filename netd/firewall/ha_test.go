@@ -1,0 +1,37 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"clinicgate/netd/config"
+)
+
+// Only the other box is answered on the cable between the two, and nothing that
+// comes by it passes through.
+func TestHA(t *testing.T) {
+	c := example(t)
+	without := rules4(c)
+	c.HA = &config.HA{
+		Port: "ha", Address: netip.MustParsePrefix("10.77.0.1/24"), Peer: netip.MustParseAddr("10.77.0.2"),
+		Services: []config.Service{{Proto: "icmp"}, {Proto: "tcp", Port: 7789}},
+	}
+	for i, chain := range rules4(c) {
+		var more []string
+		for _, r := range chain.rules {
+			if !slices.Contains(without[i].rules, r) {
+				more = append(more, r)
+			}
+		}
+		want := ""
+		if chain.hook == "INPUT" {
+			want = "-s 10.77.0.2/32 -d 10.77.0.1/32 -i ha -p icmp --icmp-type echo-request -j ACCEPT\n" +
+				"-s 10.77.0.2/32 -d 10.77.0.1/32 -i ha -p tcp --dport 7789 -j ACCEPT"
+		}
+		if got := strings.Join(more, "\n"); got != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", chain.key(), got, want)
+		}
+	}
+}
