@@ -26,7 +26,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/miekg/dns v1.1.73 // indirect
+require (
+	github.com/mdlayher/ndp v1.1.0 // indirect
+	github.com/miekg/dns v1.1.73 // indirect
+)
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
