@@ -13,16 +13,24 @@ func (r *reader) noVRRPOutside(wan []Service) {
 	}
 }
 
-// ports refuses two uses of one port.
+// ports refuses two uses of one port with one tag.
 func (r *reader) ports(c Config) {
-	taken := map[string]string{c.LAN.Port: "net.lan.port"}
-	for i, u := range c.Uplinks {
-		key := fmt.Sprintf("net.uplink[%d].port", i)
-		if by, ok := taken[u.Port]; ok && u.Port != "" {
-			r.bad(key, "port %q is already used by %s (%s), want a port of its own", u.Port, by, r.f.At(by))
-			continue
+	taken := map[string]string{}
+	take := func(key, dev string) {
+		if by, ok := taken[dev]; ok && dev != "" {
+			r.bad(key+".port", "port %q is already used by %s (%s), want a port or a vlan of its own", dev, by, r.f.At(by))
+			return
 		}
-		taken[u.Port] = key
+		taken[dev] = key + ".port"
+	}
+	for i, z := range c.Zones {
+		take(zoneKey(i), z.Port)
+	}
+	for i, u := range c.Uplinks {
+		take(fmt.Sprintf("net.uplink[%d]", i), u.Port)
+	}
+	if c.HA != nil {
+		take("net.ha", c.HA.Port)
 	}
 }
 
@@ -30,12 +38,8 @@ func (r *reader) ports(c Config) {
 type claim struct {
 	key    string
 	prefix netip.Prefix
-	tunnel int // index of the tunnel it belongs to, -1: none
-}
-
-// elsewhere reports whether the network is no provider's.
-func (c claim) elsewhere() bool {
-	return c.tunnel >= 0 || c.key == "net.lan.address" || c.key == "net.ha.address"
+	tunnel int  // index of the tunnel it belongs to, -1: none
+	wan    bool // a provider's
 }
 
 // overlaps refuses networks that would have to be in two places, and addresses
@@ -53,36 +57,52 @@ func (r *reader) overlaps(c Config) {
 	for _, t := range c.Probe.Targets {
 		r.outside(claims, "net.probe.targets", t)
 	}
+	for _, t := range c.Six.Targets {
+		r.outside(claims, "net.ipv6.targets", t)
+	}
 	for i, t := range c.Tunnels {
 		r.outside(claims, fmt.Sprintf("net.tunnel[%d].endpoint", i), t.Endpoint.Addr())
 	}
 }
 
 func networks(c Config) []claim {
-	claims := []claim{{"net.lan.address", c.LAN.Address.Masked(), -1}}
+	var claims []claim
+	for i, z := range c.Zones {
+		claims = append(claims, claim{zoneKey(i) + ".address", z.Address.Masked(), -1, false})
+	}
+	if c.Six.Local.IsValid() {
+		claims = append(claims, claim{"net.ipv6.local", c.Six.Local, -1, false})
+	}
 	for i, u := range c.Uplinks {
+		key := fmt.Sprintf("net.uplink[%d]", i)
 		if u.Method == Static {
-			claims = append(claims, claim{fmt.Sprintf("net.uplink[%d].address", i), u.Address.Masked(), -1})
+			claims = append(claims, claim{key + ".address", u.Address.Masked(), -1, true})
+		}
+		if u.Six.Method == SixStatic {
+			claims = append(claims, claim{key + ".ipv6_address", u.Six.Address.Masked(), -1, true})
+			if u.Six.Prefix.IsValid() {
+				claims = append(claims, claim{key + ".ipv6_prefix", u.Six.Prefix, -1, false})
+			}
 		}
 	}
 	if c.HA != nil {
-		claims = append(claims, claim{"net.ha.address", c.HA.Address.Masked(), -1})
+		claims = append(claims, claim{"net.ha.address", c.HA.Address.Masked(), -1, false})
 	}
 	for i, t := range c.Tunnels {
 		key := fmt.Sprintf("net.tunnel[%d]", i)
-		claims = append(claims, claim{key + ".address", t.Address.Masked(), i})
+		claims = append(claims, claim{key + ".address", t.Address.Masked(), i, false})
 		for _, p := range t.Routes {
-			claims = append(claims, claim{key + ".routes", p, i})
+			claims = append(claims, claim{key + ".routes", p, i, false})
 		}
 	}
 	return claims
 }
 
-// outside refuses an address meant to be in the internet that lies in the LAN or
-// behind a tunnel. Inside a provider's own network it may lie.
+// outside refuses an address meant to be in the internet that lies in the clinic
+// or behind a tunnel. Inside a provider's own network it may lie.
 func (r *reader) outside(claims []claim, key string, a netip.Addr) {
 	for _, c := range claims {
-		if c.elsewhere() && a.IsValid() && c.prefix.IsValid() && c.prefix.Contains(a) {
+		if !c.wan && a.IsValid() && c.prefix.IsValid() && c.prefix.Contains(a) {
 			r.bad(key, "%s lies in %s of %s (%s), want an address in the internet", a, c.prefix, c.key, r.f.At(c.key))
 		}
 	}
@@ -92,7 +112,7 @@ func (r *reader) outside(claims []claim, key string, a netip.Addr) {
 // handed out: the clinic has that network elsewhere.
 func (c Config) Clash(p netip.Prefix) error {
 	for _, n := range networks(c) {
-		if n.elsewhere() && n.prefix.Overlaps(p) {
+		if !n.wan && n.prefix.Overlaps(p) {
 			return fmt.Errorf("%s overlaps %s, which is %s", p, n.prefix, n.key)
 		}
 	}

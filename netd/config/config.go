@@ -17,14 +17,17 @@ type Config struct {
 	Probe    Probe
 	Tunnels  []Tunnel
 	Firewall Firewall
-	HA       *HA  // nil: no cable to another box
-	Pair     bool // the site has [pair]: failoverd says which box runs the tunnels
+	HA       *HA    // nil: no cable to another box
+	Pair     bool   // the site has [pair]: failoverd says which box runs the tunnels
+	Zones    []Zone // the clinic's networks, the LAN first
+	Six      Six
 }
 
 // LAN is the clinic's side of the box.
 type LAN struct {
-	Port    string       // device name, which is the port's role on the board
+	Port    string       // device name: the port's role on the board, with a tag "PORT.VLAN"
 	Address netip.Prefix // this box's own, with the length of the clinic's network
+	Tag     Tag
 }
 
 // Methods by which an uplink gets its address.
@@ -41,6 +44,8 @@ type Uplink struct {
 	Address netip.Prefix // static only
 	Gateway netip.Addr   // static only, inside Address
 	Metered bool         // every byte costs: no copies but of small datagrams
+	Tag     Tag          // Port is made of another
+	Six     SixUplink
 }
 
 // Probe says how an uplink is judged.
@@ -66,9 +71,13 @@ type Service struct {
 // section is [net] as written; empty means unset.
 type section struct {
 	LAN struct {
-		Port    string `toml:"port"`
-		Address string `toml:"address"`
+		Port    string   `toml:"port"`
+		Address string   `toml:"address"`
+		VLAN    *int     `toml:"vlan"`
+		Reaches []string `toml:"reaches"`
 	} `toml:"lan"`
+	Zone   []zoneSection `toml:"zone"`
+	IPv6   sixSection    `toml:"ipv6"`
 	Uplink []struct {
 		Name    string `toml:"name"`
 		Port    string `toml:"port"`
@@ -76,6 +85,12 @@ type section struct {
 		Address string `toml:"address"`
 		Gateway string `toml:"gateway"`
 		Metered bool   `toml:"metered"`
+
+		VLAN        *int   `toml:"vlan"`
+		IPv6        string `toml:"ipv6"`
+		IPv6Address string `toml:"ipv6_address"`
+		IPv6Gateway string `toml:"ipv6_gateway"`
+		IPv6Prefix  string `toml:"ipv6_prefix"`
 	} `toml:"uplink"`
 	Probe struct {
 		Targets []string      `toml:"targets"`
@@ -115,8 +130,9 @@ func Parse(f *site.File) (Config, error) {
 	c.Firewall.LAN = r.services("net.firewall.lan", s.Firewall.LAN)
 	c.Firewall.WAN = r.services("net.firewall.wan", s.Firewall.WAN)
 	r.noVRRPOutside(c.Firewall.WAN)
+	r.zones(&s, &c)
+	r.six(&s, &c)
 	r.ports(c)
-	r.haPort(c)
 	r.overlaps(c)
 	c.Pair = f.Has("pair")
 	if err := r.err(); err != nil {

@@ -120,11 +120,12 @@ func TestNoUplink(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(example(f))
+	f.Add(clinic(f))
 	f.Add("[[net.uplink.0]]")
 	f.Add("[[net.uplink]]\naddress=\"0.0.0.0/0\"\nmethod=\"static\"\ngateway=\"::\"\n[[net.tunnel]]\nroutes=[\"\"]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := parse(text)
-		if err == nil && (len(c.Uplinks) == 0 || len(c.Probe.Targets) == 0 || !c.LAN.Address.IsValid()) {
+		if err == nil && (len(c.Uplinks) == 0 || len(c.Probe.Targets) == 0 || !c.LAN.Address.IsValid() || len(c.Zones) == 0) {
 			t.Fatalf("accepted without its parts: %+v", c)
 		}
 	})

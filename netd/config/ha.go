@@ -1,10 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"net/netip"
-	"slices"
-)
+import "net/netip"
 
 // HA is the cable to the pair's other box.
 type HA struct {
@@ -44,18 +40,4 @@ func (r *reader) ha(s *haSection, c *Config) {
 	}
 	h.Services = r.services("net.ha.services", list)
 	c.HA = h
-}
-
-// haPort refuses a port of the cable between the boxes that does other work.
-func (r *reader) haPort(c Config) {
-	if c.HA == nil || c.HA.Port == "" {
-		return
-	}
-	if c.HA.Port == c.LAN.Port {
-		r.bad("net.ha.port", "port %q is already used by net.lan.port (%s), want a port of its own", c.HA.Port, r.f.At("net.lan.port"))
-	}
-	if i := slices.IndexFunc(c.Uplinks, func(u Uplink) bool { return u.Port == c.HA.Port }); i >= 0 {
-		by := fmt.Sprintf("net.uplink[%d].port", i)
-		r.bad("net.ha.port", "port %q is already used by %s (%s), want a port of its own", c.HA.Port, by, r.f.At(by))
-	}
 }

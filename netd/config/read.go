@@ -77,7 +77,7 @@ func (r *reader) addr(key, got string) netip.Addr {
 }
 
 func (r *reader) lan(s *section, c *Config) {
-	c.LAN.Port = r.port("net.lan.port", s.LAN.Port)
+	c.LAN.Port, c.LAN.Tag = r.tagged("net.lan", s.LAN.Port, s.LAN.VLAN)
 	c.LAN.Address = r.host("net.lan.address", s.LAN.Address)
 }
 
@@ -90,10 +90,10 @@ func (r *reader) uplinks(s *section, c *Config) {
 		key := fmt.Sprintf("net.uplink[%d]", i)
 		up := Uplink{
 			Name:    r.name(key+".name", u.Name, names),
-			Port:    r.port(key+".port", u.Port),
 			Method:  u.Method,
 			Metered: u.Metered,
 		}
+		up.Port, up.Tag = r.tagged(key, u.Port, u.VLAN)
 		switch u.Method {
 		case Static:
 			up.Address = r.host(key+".address", u.Address)
