@@ -274,7 +274,7 @@ func (g *group) do(a vrrp.Action) error {
 	switch a {
 	case vrrp.Send:
 		g.keep()
-		return g.send(g.cfg.Priority)
+		return g.send(g.router.Priority())
 	case vrrp.Resign:
 		return g.send(advert.Resign)
 	case vrrp.Release:

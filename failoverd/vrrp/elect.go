@@ -27,7 +27,7 @@ const maxExcused = 3
 
 // skew is Skew_Time of §6.1, in full precision: at 10 ms a rounded one is none.
 func (r *Router) skew() time.Duration {
-	return time.Duration(256-int(r.cfg.Priority)) * r.heard / 256
+	return time.Duration(256-int(r.Priority())) * r.heard / 256
 }
 
 // down is Active_Down_Interval of §6.1.
@@ -40,10 +40,10 @@ func (r *Router) heardInBackup(now time.Time, a Heard) []Action {
 		r.wait(now, r.skew())
 		r.because = fmt.Sprintf("%v stepped down", a.From)
 		r.become(now, Backup, fmt.Sprintf("%v steps down, this box takes over in %s", a.From, seconds(r.skew())))
-	case a.Priority >= r.cfg.Priority || !r.cfg.Preempt || now.Sub(r.started) < r.cfg.Delay:
+	case a.Priority >= r.Priority() || !r.cfg.Preempt || now.Sub(r.started) < r.cfg.Delay:
 		r.follow(now, a)
 	default: // we are the better one: let the timer run out
-		r.because = fmt.Sprintf("priority %d beats %d of %v", r.cfg.Priority, a.Priority, a.From)
+		r.because = fmt.Sprintf("priority %d beats %d of %v", r.Priority(), a.Priority, a.From)
 	}
 	return nil
 }
@@ -53,9 +53,9 @@ func (r *Router) follow(now time.Time, a Heard) {
 	r.heard, r.excused = a.Interval, 0
 	r.wait(now, r.down())
 	r.because = fmt.Sprintf("%v fell silent for %s", a.From, seconds(r.down()))
-	reason := fmt.Sprintf("%v is master with priority %d, this box has %d", a.From, a.Priority, r.cfg.Priority)
+	reason := fmt.Sprintf("%v is master with priority %d, this box has %d", a.From, a.Priority, r.Priority())
 	switch {
-	case a.Priority >= r.cfg.Priority:
+	case a.Priority >= r.Priority():
 	case r.cfg.Preempt:
 		reason += fmt.Sprintf(" and waits until %s after its start", seconds(r.cfg.Delay))
 	default:
@@ -70,7 +70,7 @@ func (r *Router) heardInActive(now time.Time, a Heard) []Action {
 	case a.Priority == resign:
 		r.wait(now, r.cfg.Interval)
 		return []Action{Send}
-	case a.Priority > r.cfg.Priority || a.Priority == r.cfg.Priority && r.self.Less(a.From):
+	case a.Priority > r.Priority() || a.Priority == r.Priority() && r.self.Less(a.From):
 		r.again = nil
 		r.follow(now, a)
 		return []Action{Release}
@@ -104,7 +104,7 @@ func (r *Router) downTimer(now time.Time) []Action {
 }
 
 func (r *Router) activate(now time.Time, reason string) []Action {
-	r.excused = 0
+	r.excused, r.taking = 0, time.Time{}
 	r.wait(now, r.cfg.Interval)
 	r.sent, r.announced, r.again = now, now, nil
 	for _, d := range repeats {

@@ -25,6 +25,8 @@ var rewrite = flag.Bool("rewrite", false, "write what happened into testdata/*.t
 //	run D                                              time passes
 //	hear NAME ADDRESS priority N interval D            NAME alone hears this
 //	cut, join                                          the wire between all boxes
+//	take NAME REASON, yield NAME REASON                a handover
+//	aside NAME, back NAME                              it takes part with the lowest priority, or again as it is
 //	kill NAME                                          power gone: it says nothing more
 //	freeze NAME, thaw NAME                             it sleeps; what it would hear waits
 func TestScripts(t *testing.T) {
@@ -115,6 +117,12 @@ func (w *world) do(f []string) error {
 		w.step(b, Start{Self: b.self})
 	case "stop":
 		w.step(b, Stop{Reason: strings.Join(f[2:], " ")})
+	case "take":
+		w.step(b, Take{Reason: strings.Join(f[2:], " ")})
+	case "yield":
+		w.step(b, Yield{Reason: strings.Join(f[2:], " ")})
+	case "aside", "back":
+		w.step(b, Aside{On: f[0] == "aside"})
 	case "kill":
 		b.gone, b.owns = true, false
 	case "freeze":
@@ -211,7 +219,7 @@ func (w *world) step(b *box, ev Event) {
 	for _, a := range do {
 		switch a {
 		case Send:
-			w.deliver(b, Heard{b.self, b.cfg.Priority, b.cfg.Interval})
+			w.deliver(b, Heard{b.self, b.Priority(), b.cfg.Interval})
 		case Resign:
 			w.deliver(b, Heard{b.self, resign, b.cfg.Interval})
 		}

@@ -38,7 +38,7 @@ type Config struct {
 	Delay    time.Duration // after a start, before it does
 }
 
-// An Event is what happened: Start, Stop, Heard or Tick.
+// An Event is what happened: Start, Stop, Heard, Tick, or one of a handover.
 type Event interface{ event() }
 
 // Start is §6.4.1: the port is usable and its own address is Self. On a started
@@ -99,6 +99,8 @@ type Router struct {
 	heard    time.Duration // interval of the Active router we follow
 	because  string        // what the down timer will mean when it fires
 	excused  int           // late ticks forgiven in a row
+	aside    bool          // takes part with the lowest priority
+	taking   time.Time     // until when the old Active router may still speak
 
 	sent      time.Time   // last advertisement
 	announced time.Time   // last gratuitous ARP
@@ -137,9 +139,19 @@ func (r *Router) Step(now time.Time, ev Event) []Action {
 		if r.status.State == Backup {
 			return r.heardInBackup(now, ev)
 		}
+		if r.ignores(now, ev) {
+			return nil
+		}
 		return r.heardInActive(now, ev)
 	case Tick:
 		return r.tick(now)
+	case Take:
+		return r.take(now, ev.Reason)
+	case Yield:
+		return r.yield(now, ev.Reason)
+	case Aside:
+		r.aside = ev.On
+		return nil
 	default:
 		return nil
 	}
