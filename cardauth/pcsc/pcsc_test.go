@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/proof"
 	"clinicgate/firmware/lab/pcscd"
 	"clinicgate/firmware/lab/pivcard"
 )
@@ -156,7 +157,8 @@ func pinIsForgotten(t *testing.T, raw *pivcard.Card) {
 		if err != nil {
 			return err
 		}
-		return p.Prove(piv.SlotAuthentication, raw.Public(0x9A), []byte("nonce"))
+		_, err = p.Sign(proof.Authentication, proof.P256, []byte("nonce"))
+		return err
 	}
 	p, err := piv.Select(c)
 	if err != nil {
@@ -190,7 +192,8 @@ func swapped(t *testing.T, slot *pivcard.Slot, second *pivcard.Card) {
 	if err := slot.Insert(second); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Prove(piv.SlotCard, old.Public(0x9E), []byte("nonce")); err == nil {
+	sig, err := p.Sign(proof.Presence, proof.P256, []byte("nonce"))
+	if err == nil && proof.Check(old.Public(0x9E), []byte("nonce"), sig) == nil {
 		t.Error("the second card proved the first one's key")
 	}
 }

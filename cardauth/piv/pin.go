@@ -4,10 +4,8 @@ import (
 	"fmt"
 
 	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/pin"
 )
-
-// Unknown is what Tries returns when the card doesn't say.
-const Unknown = -1
 
 // pinReference is the PIV application PIN (part 1, table 4a).
 const pinReference = 0x80
@@ -40,33 +38,20 @@ func (c *Card) Tries() (int, error) {
 	case apdu.Blocked:
 		return 0, nil
 	case apdu.OK:
-		return Unknown, nil
+		return pin.Unknown, nil
 	}
 	return 0, &apdu.StatusError{Act: "ask PIN tries", Status: r.Status}
 }
 
-// CheckPIN says whether a PIN has the form a card takes, without asking a card.
-func CheckPIN(pin []byte) error {
-	if len(pin) < 6 || len(pin) > 8 {
-		return ErrPINForm
-	}
-	for _, d := range pin {
-		if d < '0' || d > '9' {
-			return ErrPINForm
-		}
-	}
-	return nil
-}
-
-// Verify shows the PIN to the card, once. Its copies are wiped, pin itself is the
-// caller's to wipe. After any other error than WrongPIN and ErrBlocked it is not
+// Verify shows the PIN to the card, once. Its copies are wiped, digits itself is the
+// caller's to wipe. After any other error than Wrong and ErrBlocked it is not
 // known whether a try was spent.
-func (c *Card) Verify(pin []byte) error {
-	if err := CheckPIN(pin); err != nil {
+func (c *Card) Verify(digits []byte) error {
+	if err := pin.Check(digits); err != nil {
 		return err
 	}
 	block := [8]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
-	copy(block[:], pin)
+	copy(block[:], digits)
 	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: pinReference, Data: block[:]})
 	clear(block[:])
 	if err != nil {
@@ -74,15 +59,15 @@ func (c *Card) Verify(pin []byte) error {
 	}
 	if n, ok := r.Status.Tries(); ok {
 		if n == 0 {
-			return ErrBlocked
+			return pin.ErrBlocked
 		}
-		return &WrongPIN{n}
+		return &pin.Wrong{Left: n}
 	}
 	switch r.Status {
 	case apdu.OK:
 		return nil
 	case apdu.Blocked:
-		return ErrBlocked
+		return pin.ErrBlocked
 	case apdu.WrongData: // some cards say this of a wrong PIN in good form
 		return c.wrongAfter6A80()
 	}
@@ -96,7 +81,7 @@ func (c *Card) wrongAfter6A80() error {
 	case err != nil:
 		return err
 	case left == 0:
-		return ErrBlocked
+		return pin.ErrBlocked
 	}
-	return &WrongPIN{left}
+	return &pin.Wrong{Left: left}
 }

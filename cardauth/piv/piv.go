@@ -13,36 +13,44 @@ import (
 	"io"
 
 	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/proof"
 )
 
-// Slot is a key's place on the card (part 1, table 4b).
-type Slot byte
+// A slot is a key's place on the card (part 1, table 4b).
+type slot byte
 
-// The slots we use: SlotAuthentication needs the PIN once, SlotCard never.
+// The slots we use: 9A wants the PIN once, 9C each time, 9E never.
 const (
-	SlotAuthentication Slot = 0x9A
-	SlotCard           Slot = 0x9E
+	slotAuthentication slot = 0x9A
+	slotSignature      slot = 0x9C
+	slotCard           slot = 0x9E
 )
+
+// slotOf is where a key of that use lies.
+func slotOf(u proof.Use) (slot, error) {
+	switch u {
+	case proof.Authentication:
+		return slotAuthentication, nil
+	case proof.Signature:
+		return slotSignature, nil
+	case proof.Presence:
+		return slotCard, nil
+	}
+	return 0, fmt.Errorf("a PIV card has no key for %v", u)
+}
 
 // objects are where the slots' certificates lie (part 1, table 3).
-var objects = map[Slot][3]byte{
-	SlotAuthentication: {0x5F, 0xC1, 0x05},
-	SlotCard:           {0x5F, 0xC1, 0x01},
+var objects = map[slot][3]byte{
+	slotAuthentication: {0x5F, 0xC1, 0x05},
+	slotSignature:      {0x5F, 0xC1, 0x0A},
+	slotCard:           {0x5F, 0xC1, 0x01},
 }
 
 // What callers branch on.
 var (
 	ErrNotPIV        = errors.New("not a PIV card")
 	ErrNoCertificate = errors.New("no certificate in this slot")
-	ErrBlocked       = errors.New("PIN is blocked")
-	ErrPINForm       = errors.New("PIN is not 6 to 8 digits")
 )
-
-// WrongPIN is a PIN the card refused.
-type WrongPIN struct{ Left int } // tries left
-
-// Error says how many tries are left.
-func (e *WrongPIN) Error() string { return fmt.Sprintf("wrong PIN, %d tries left", e.Left) }
 
 // aid is the PIV application with its version, 1.0; the shorter form makes some
 // cards answer without a template.
@@ -67,12 +75,14 @@ func Select(t apdu.Transport) (*Card, error) {
 	return nil, &apdu.StatusError{Act: "select PIV", Status: r.Status}
 }
 
-// Certificate reads a slot's certificate. Nothing about it is believed yet.
-func (c *Card) Certificate(slot Slot) (*x509.Certificate, error) {
-	tag, ok := objects[slot]
-	if !ok {
-		return nil, fmt.Errorf("read certificate: slot %X has none", byte(slot))
+// Certificate reads the certificate of the key for that use. Nothing about it is
+// believed yet.
+func (c *Card) Certificate(use proof.Use) (*x509.Certificate, error) {
+	slot, err := slotOf(use)
+	if err != nil {
+		return nil, err
 	}
+	tag := objects[slot]
 	act := fmt.Sprintf("read certificate %X", byte(slot))
 	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0xCB, P1: 0x3F, P2: 0xFF, Data: encode(0x5C, tag[:]), Ne: 256})
 	if err != nil {

@@ -3,18 +3,19 @@ package piv
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/hex"
 	"errors"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
 
 	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/pin"
+	"clinicgate/cardauth/proof"
 	"clinicgate/firmware/lab/pivcard"
 	"clinicgate/firmware/lab/pki"
 )
@@ -47,12 +48,12 @@ func TestVerifyAndTries(t *testing.T) {
 	}
 	tries(3)
 	for _, bad := range []string{"", "12345", "123456789", "12345a", "１２３４"} {
-		if err := c.Verify([]byte(bad)); !errors.Is(err, ErrPINForm) {
-			t.Errorf("%q: got %v, want ErrPINForm", bad, err)
+		if err := c.Verify([]byte(bad)); !errors.Is(err, pin.ErrForm) {
+			t.Errorf("%q: got %v, want pin.ErrForm", bad, err)
 		}
 	}
 	tries(3)
-	var wrong *WrongPIN
+	var wrong *pin.Wrong
 	if err := c.Verify([]byte("000000")); !errors.As(err, &wrong) || wrong.Left != 2 {
 		t.Fatalf("got %v, want 2 tries left", err)
 	}
@@ -62,16 +63,16 @@ func TestVerifyAndTries(t *testing.T) {
 	tries(3) // asked for after a right PIN, too
 	pub := raw.Public(0x9A)
 	var status *apdu.StatusError
-	if err := c.Prove(SlotAuthentication, pub, []byte("x")); !errors.As(err, &status) || status.Status != apdu.NotSatisfied {
+	if err := prove(c, proof.Authentication, pub, []byte("x")); !errors.As(err, &status) || status.Status != apdu.NotSatisfied {
 		t.Fatalf("asking for the tries left the PIN shown: %v", err)
 	}
 	for range 2 {
 		_ = c.Verify([]byte("000000"))
 	}
-	if err := c.Verify([]byte("000000")); !errors.Is(err, ErrBlocked) {
-		t.Fatalf("third wrong PIN: %v, want ErrBlocked", err)
+	if err := c.Verify([]byte("000000")); !errors.Is(err, pin.ErrBlocked) {
+		t.Fatalf("third wrong PIN: %v, want pin.ErrBlocked", err)
 	}
-	if err := c.Verify([]byte("123456")); !errors.Is(err, ErrBlocked) {
+	if err := c.Verify([]byte("123456")); !errors.Is(err, pin.ErrBlocked) {
 		t.Fatalf("right PIN on a blocked card: %v", err)
 	}
 	tries(0)
@@ -85,38 +86,38 @@ func TestProve(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.Prove(SlotCard, raw.Public(0x9E), []byte("nonce")); err != nil {
+			if err := prove(c, proof.Presence, raw.Public(0x9E), []byte("nonce")); err != nil {
 				t.Errorf("own key: %v", err)
 			}
-			if err := c.Prove(SlotCard, other.Public(0x9E), []byte("nonce")); !errors.Is(err, ErrNotTheKey) {
-				t.Errorf("another card's key: %v, want ErrNotTheKey", err)
+			if err := prove(c, proof.Presence, other.Public(0x9E), []byte("nonce")); !errors.Is(err, proof.ErrNotTheKey) {
+				t.Errorf("another card's key: %v, want proof.ErrNotTheKey", err)
 			}
 			if err := c.Verify([]byte("123456")); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.Prove(SlotAuthentication, raw.Public(0x9A), []byte("nonce")); err != nil {
+			if err := prove(c, proof.Authentication, raw.Public(0x9A), []byte("nonce")); err != nil {
 				t.Errorf("9A after the PIN: %v", err)
 			}
 		})
 	}
 }
 
-func TestKeysWeRefuse(t *testing.T) {
-	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+// prove has the card sign and checks the signature, as a caller does.
+func prove(c *Card, use proof.Use, pub crypto.PublicKey, message []byte) error {
+	kind, err := proof.KindOf(pub)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	e3 := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 3}
-	for _, pub := range []any{p224.Public(), e3, "key"} {
-		if err := CheckKey(pub); err == nil {
-			t.Errorf("%T was taken", pub)
-		}
+	sig, err := c.Sign(use, kind, message)
+	if err != nil {
+		return err
 	}
+	return proof.Check(pub, message, sig)
 }
 
 func TestCertificate(t *testing.T) {
 	raw, c := selected(t)
-	if _, err := c.Certificate(SlotAuthentication); !errors.Is(err, ErrNoCertificate) {
+	if _, err := c.Certificate(proof.Authentication); !errors.Is(err, ErrNoCertificate) {
 		t.Fatalf("empty slot: %v, want ErrNoCertificate", err)
 	}
 	w, err := pki.New(time.Now())
@@ -130,14 +131,14 @@ func TestCertificate(t *testing.T) {
 	if err := raw.PutCertificate(0x9A, der); err != nil {
 		t.Fatal(err)
 	}
-	cert, err := c.Certificate(SlotAuthentication)
+	cert, err := c.Certificate(proof.Authentication)
 	if err != nil || !bytes.Equal(cert.Raw, der) {
 		t.Fatalf("got another certificate, %v", err)
 	}
 
 	packed := encode(0x53, append(encode(0x70, zip(t, der)), 0x71, 1, 1, 0xFE, 0))
 	raw.PutObject(0x5FC105, packed)
-	if cert, err = c.Certificate(SlotAuthentication); err != nil || !bytes.Equal(cert.Raw, der) {
+	if cert, err = c.Certificate(proof.Authentication); err != nil || !bytes.Equal(cert.Raw, der) {
 		t.Fatalf("compressed: %v", err)
 	}
 	for name, object := range map[string][]byte{
@@ -151,7 +152,7 @@ func TestCertificate(t *testing.T) {
 		"gzip bomb":         encode(0x53, append(encode(0x70, zip(t, make([]byte, 10<<20))), 0x71, 1, 1)),
 	} {
 		raw.PutObject(0x5FC105, object)
-		if _, err := c.Certificate(SlotAuthentication); err == nil {
+		if _, err := c.Certificate(proof.Authentication); err == nil {
 			t.Errorf("%s: was taken for a certificate", name)
 		}
 	}
@@ -193,17 +194,17 @@ func TestOddCards(t *testing.T) {
 	if _, err := Select(&answers{"9000"}); err != nil {
 		t.Errorf("SELECT without a template: %v", err)
 	}
-	var wrong *WrongPIN
+	var wrong *pin.Wrong
 	if err := (&Card{&answers{"6A80", "6A86", "63C1"}}).Verify([]byte("123456")); !errors.As(err, &wrong) || wrong.Left != 1 {
 		t.Errorf("6A80 for a wrong PIN: %v", err)
 	}
-	if err := (&Card{&answers{"6A80", "9000", "6983"}}).Verify([]byte("123456")); !errors.Is(err, ErrBlocked) {
+	if err := (&Card{&answers{"6A80", "9000", "6983"}}).Verify([]byte("123456")); !errors.Is(err, pin.ErrBlocked) {
 		t.Errorf("6A80 for a wrong PIN that blocks: %v", err)
 	}
-	if err := (&Card{&answers{"63C0"}}).Verify([]byte("123456")); !errors.Is(err, ErrBlocked) {
-		t.Errorf("63C0: %v, want ErrBlocked", err)
+	if err := (&Card{&answers{"63C0"}}).Verify([]byte("123456")); !errors.Is(err, pin.ErrBlocked) {
+		t.Errorf("63C0: %v, want pin.ErrBlocked", err)
 	}
-	if n, err := (&Card{&answers{"6D00", "9000"}}).Tries(); n != Unknown || err != nil {
+	if n, err := (&Card{&answers{"6D00", "9000"}}).Tries(); n != pin.Unknown || err != nil {
 		t.Errorf("a card that won't say: %d, %v", n, err)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -211,7 +212,7 @@ func TestOddCards(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, a := range []string{"9000", "7C00 9000", "7C02 8200 9000", "7C04 8202 0102 9000", "7C84FFFFFFFF 9000"} {
-		if err := (&Card{&answers{a}}).Prove(SlotCard, key.Public(), nil); err == nil {
+		if err := prove(&Card{&answers{a}}, proof.Presence, key.Public(), nil); err == nil {
 			t.Errorf("%s was taken for a signature", a)
 		}
 	}
@@ -227,7 +228,7 @@ func FuzzCard(f *testing.F) {
 	f.Add([]byte{0x5F, 0xC1, 5, 0x82, 1, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, _ = parseCertificate(data)
-		if err := (&Card{fixed(data)}).Prove(SlotCard, key.Public(), []byte("m")); err == nil {
+		if err := prove(&Card{fixed(data)}, proof.Presence, key.Public(), []byte("m")); err == nil {
 			t.Fatal("nonsense proved a key")
 		}
 	})
