@@ -31,6 +31,7 @@ type Config struct {
 type Reader struct {
 	Match string // start of the PC/SC name
 	Room  string
+	Agent bool // the room's workstation has the reader
 }
 
 // section is the file's form; zero values mean unset.
@@ -133,7 +134,7 @@ func readers(f *site.File, s section) ([]Reader, error) {
 				return nil, f.Errorf(key("room"), "room %q has a reader already", r.Room)
 			}
 		}
-		all = append(all, Reader{r.Match, r.Room})
+		all = append(all, Reader{Match: r.Match, Room: r.Room})
 	}
 	return all, nil
 }

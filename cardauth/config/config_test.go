@@ -34,7 +34,7 @@ func TestExample(t *testing.T) {
 		c.Roles["1.3.6.1.4.1.99999.2.1"] != "doctor" || c.Roles["1.3.6.1.4.1.99999.2.2"] != "nurse" {
 		t.Fatalf("got %+v", c)
 	}
-	if len(c.Readers) != 1 || c.Readers[0] != (Reader{"Gemalto", "consulting-1"}) {
+	if len(c.Readers) != 1 || c.Readers[0] != (Reader{Match: "Gemalto", Room: "consulting-1"}) {
 		t.Fatalf("readers %+v", c.Readers)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"clinicgate/cardauth/apdu"
 	"clinicgate/cardauth/config"
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/session"
@@ -22,14 +21,7 @@ import (
 	"clinicgate/firmware/wire"
 )
 
-// A Link is a card held with exclusive access. Close resets it. It belongs to one
-// goroutine; after an error of Transmit only Close may be called.
-type Link interface {
-	apdu.Transport
-	Close()
-}
-
-// A Bus reaches readers; pcsc is the real one. Watch calls changed with all
+// A Bus reaches readers; pcsc is one. Watch calls changed with all
 // readers at the start and after each change, and returns when ctx ends or the
 // readers can't be reached any more.
 type Bus interface {
@@ -41,12 +33,14 @@ type Bus interface {
 const (
 	faultNoService = "card.no-pcscd"
 	faultNoReader  = "card.no-reader"
+	faultNoAgent   = "card.no-agent"
 	faultCard      = "card.unreadable"
 )
 
 // Setup is what a Clinic works with.
 type Setup struct {
-	Bus     Bus
+	Bus     Bus // the box's own readers
+	Rooms   Bus // readers of the rooms' workstations; nil: there are none
 	Readers []config.Reader
 	// Holder says whose card a certificate belongs to, or why nobody's.
 	Holder func(*x509.Certificate, time.Time) (trust.Holder, error)
@@ -75,24 +69,15 @@ func New(s Setup) *Clinic {
 // Run watches the readers until ctx ends; pcscd may come and go. At the end every
 // session is over, published as such, and every card reset.
 func (c *Clinic) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		err := c.Bus.Watch(ctx, func(all []pcsc.State) {
-			c.Faults.Clear(faultNoService, "pcscd")
-			c.saw(ctx, all)
+	var following sync.WaitGroup
+	following.Go(func() { c.own(ctx) })
+	if c.Rooms != nil {
+		following.Go(func() {
+			// The rooms' bus ends with ctx only: each agent comes and goes by itself.
+			_ = c.Rooms.Watch(ctx, func(all []pcsc.State) { c.saw(ctx, true, all) })
 		})
-		if ctx.Err() != nil {
-			break
-		}
-		c.Faults.Raise(wire.Fault{
-			ID: faultNoService, Severity: wire.Alarm, Where: "pcscd", What: err.Error(),
-			Do: "nobody can log in; cardauth tries again by itself, see the log of pcscd",
-		})
-		c.saw(ctx, nil)
-		select {
-		case <-time.After(again):
-		case <-ctx.Done():
-		}
 	}
+	following.Wait()
 	c.do(func(m *session.Machine) (events []session.Event) {
 		for _, s := range m.Sessions() {
 			events = append(events, m.End(s.ID, session.Stopped)...)
@@ -101,6 +86,28 @@ func (c *Clinic) Run(ctx context.Context) error {
 	})
 	c.waitForReaders()
 	return nil
+}
+
+// own follows the box's own readers.
+func (c *Clinic) own(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := c.Bus.Watch(ctx, func(all []pcsc.State) {
+			c.Faults.Clear(faultNoService, "pcscd")
+			c.saw(ctx, false, all)
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		c.Faults.Raise(wire.Fault{
+			ID: faultNoService, Severity: wire.Alarm, Where: "pcscd", What: err.Error(),
+			Do: "nobody can log in; cardauth tries again by itself, see the log of pcscd",
+		})
+		c.saw(ctx, false, nil)
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+		}
+	}
 }
 
 const (
@@ -120,12 +127,15 @@ func (c *Clinic) waitForReaders() {
 	}
 }
 
-// saw takes in what readers there are: it starts a goroutine for each new one of
-// ours, stops those of readers gone, and passes on what is in them. It is called
-// from one goroutine.
-func (c *Clinic) saw(ctx context.Context, all []pcsc.State) {
+// saw takes in what readers there are, of the rooms' workstations or of our own:
+// it starts a goroutine for each new one of ours, stops those of readers gone, and
+// passes on what is in them. It is called from one goroutine for each of the two.
+func (c *Clinic) saw(ctx context.Context, remote bool, all []pcsc.State) {
 	var missing []wire.Fault
 	for _, conf := range c.Readers {
+		if conf.Agent != remote {
+			continue
+		}
 		now := match(all, conf.Match)
 		r := c.at(conf.Room)
 		if r != nil && (now == nil || r.name != now.Reader) {
@@ -133,20 +143,32 @@ func (c *Clinic) saw(ctx context.Context, all []pcsc.State) {
 			r = nil
 		}
 		if now == nil {
-			missing = append(missing, wire.Fault{
-				Severity: wire.Alarm, Where: "reader " + conf.Match,
-				What: "no card reader of this name is plugged in, room " + conf.Room + "; there is " + names(all),
-				Do:   "plug the reader in, or correct [[card.reader]] match in the site file",
-			})
+			missing = append(missing, absent(conf, all))
 			continue
 		}
 		if r == nil {
-			r = c.attach(ctx, conf.Room, now.Reader)
+			r = c.attach(ctx, conf, now.Reader)
 		}
 		r.tell(*now)
 	}
-	c.Faults.Keep(faultNoReader, missing...)
+	c.Faults.Keep(map[bool]string{false: faultNoReader, true: faultNoAgent}[remote], missing...)
 	c.Republish()
+}
+
+// absent is the fault of a reader that is not there.
+func absent(conf config.Reader, all []pcsc.State) wire.Fault {
+	if conf.Agent {
+		return wire.Fault{
+			Severity: wire.Warning, Where: "room " + conf.Room,
+			What: "the workstation of room " + conf.Room + " is not connected, or has no card reader",
+			Do:   "start the workstation and plug its reader in; a new workstation is enrolled with gatectl card enroll",
+		}
+	}
+	return wire.Fault{
+		Severity: wire.Alarm, Where: "reader " + conf.Match,
+		What: "no card reader of this name is plugged in, room " + conf.Room + "; there is " + names(all),
+		Do:   "plug the reader in, or correct [[card.reader]] match in the site file",
+	}
 }
 
 // Republish publishes what is, with the faults that stand now.
@@ -177,12 +199,16 @@ func match(all []pcsc.State, start string) *pcsc.State {
 	return nil
 }
 
-func (c *Clinic) attach(ctx context.Context, room, name string) *reader {
+func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *reader {
 	ctx, cancel := context.WithCancel(ctx)
-	r := newReader(c, name, cancel)
+	bus := c.Bus
+	if conf.Agent {
+		bus = c.Rooms
+	}
+	r := newReader(c, bus, name, cancel)
 	c.do(func(m *session.Machine) []session.Event {
-		c.readers[room] = r
-		m.Attach(time.Now(), name, room)
+		c.readers[conf.Room] = r
+		m.Attach(time.Now(), name, conf.Room)
 		return nil
 	})
 	c.running.Go(func() { r.run(ctx) })

@@ -1,37 +1,39 @@
 package presence
 
 import (
-	"crypto"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
-	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/card"
+	"clinicgate/cardauth/pin"
+	"clinicgate/cardauth/proof"
 	"clinicgate/cardauth/session"
 	"clinicgate/cardauth/trust"
 )
 
 // identify reads who the card says it is. Only then is the PIN worth a try.
-func (r *reader) identify() (*piv.Card, trust.Holder, crypto.PublicKey, error) {
+func (r *reader) identify() (*proofOf, trust.Holder, error) {
 	var none trust.Holder
-	card, err := piv.Select(r.link)
+	c, err := card.Select(r.link)
 	if err != nil {
-		return nil, none, nil, r.unreadable(err)
+		return nil, none, r.unreadable(err)
 	}
-	cert, err := card.Certificate(piv.SlotAuthentication)
+	cert, err := c.Certificate(proof.Authentication)
 	if err != nil {
-		return nil, none, nil, r.unreadable(err)
+		return nil, none, r.unreadable(err)
 	}
 	holder, err := r.c.Holder(cert, time.Now())
 	if err != nil {
-		return nil, none, nil, r.untrusted(err)
+		return nil, none, r.untrusted(err)
 	}
-	if err := piv.CheckKey(cert.PublicKey); err != nil {
-		return nil, none, nil, r.untrusted(err)
+	kind, err := proof.KindOf(cert.PublicKey)
+	if err != nil {
+		return nil, none, r.untrusted(err)
 	}
-	return card, holder, cert.PublicKey, nil
+	return &proofOf{newID(), c, cert.PublicKey, kind}, holder, nil
 }
 
 func (r *reader) unreadable(err error) error {
@@ -62,7 +64,7 @@ func (r *reader) untrusted(err error) error {
 
 // mayTry says whether a PIN may be shown now: not while the card is slowed down,
 // not when it is blocked, and its last try only when the holder says so.
-func (r *reader) mayTry(card *piv.Card, h trust.Holder, confirmed bool) error {
+func (r *reader) mayTry(card card.PIN, h trust.Holder, confirmed bool) error {
 	var wait time.Duration
 	r.c.do(func(m *session.Machine) []session.Event { wait = m.Wait(time.Now(), h.Key); return nil })
 	if wait > 0 {
@@ -100,26 +102,42 @@ func (r *reader) lastTry(h trust.Holder, left int, confirmed bool) error {
 	return ref
 }
 
-// verify shows the PIN, once, and wipes it.
-func (r *reader) verify(card *piv.Card, h trust.Holder, pin []byte) error {
-	err := card.Verify(pin)
-	clear(pin)
-	var wrong *piv.WrongPIN
+// verify shows the PIN, once, and wipes it. At a reader that keeps the PIN to
+// itself it is typed there.
+func (r *reader) verify(card card.PIN, h trust.Holder, l *login) error {
+	var err error
+	if k, remote := r.link.keeper(); remote {
+		err = r.link.showPIN(k, l.Question)
+	} else {
+		err = card.Verify(l.PIN)
+	}
+	clear(l.PIN)
+	var wrong *pin.Wrong
 	switch {
 	case err == nil:
 		r.c.do(func(m *session.Machine) []session.Event { m.Right(h.Key); return nil })
 		return nil
+	case errors.Is(err, ErrDeclined):
+		return refuse(session.NoPIN, "no PIN was typed at the reader; the card was not asked")
 	case errors.As(err, &wrong):
 		r.wrong(h)
 		ref := refuse(session.WrongPIN, fmt.Sprintf("wrong PIN, %d tries left", wrong.Left))
 		ref.Tries = wrong.Left
 		return ref
-	case errors.Is(err, piv.ErrBlocked):
+	case errors.Is(err, pin.ErrBlocked):
 		r.wrong(h)
 		return refuse(session.Blocked, "the PIN of this card is blocked; only the card's PUK or its issuer can help")
+	case errors.Is(err, pin.ErrForm):
+		return refuse(session.BadPIN, "the PIN has 6 to 8 digits; the card was not asked")
 	}
 	r.c.Log.Info("PIN not verified", "reader", r.name, "err", err)
 	return refuse(session.Failed, "the card did not take the PIN; it may have counted as a try")
+}
+
+// refusedPIN reports that a card, or its holder, answered about a PIN.
+func refusedPIN(err error) bool {
+	var wrong *pin.Wrong
+	return errors.As(err, &wrong) || errors.Is(err, pin.ErrBlocked) || errors.Is(err, pin.ErrForm)
 }
 
 func (r *reader) wrong(h trust.Holder) {

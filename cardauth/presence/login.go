@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/card"
+	"clinicgate/cardauth/pin"
 	"clinicgate/cardauth/session"
 )
 
@@ -24,12 +25,20 @@ type result struct {
 const (
 	queue  = 2 * time.Second  // for the reader to take a login
 	answer = 20 * time.Second // for the card to get through it
+	typing = 75 * time.Second // the same where the PIN is still to be typed
 )
 
 // Login shows a PIN to the card in a room and opens a session. It sends at most
 // one VERIFY. A refusal is a *session.Refusal.
 func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, error) {
-	if err := piv.CheckPIN(in.PIN); err != nil {
+	wait := answer
+	if c.AtReader(in.Room) {
+		if len(in.PIN) > 0 {
+			clear(in.PIN)
+			return session.Session{}, refuse(session.PINAtReader, "the PIN of this room is typed at its reader; the one sent here was not used")
+		}
+		wait = typing
+	} else if err := pin.Check(in.PIN); err != nil {
 		clear(in.PIN)
 		return session.Session{}, refuse(session.BadPIN, "the PIN has 6 to 8 digits; the card was not asked")
 	}
@@ -51,9 +60,20 @@ func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, 
 	select {
 	case res := <-l.done:
 		return res.s, res.err
-	case <-time.After(answer):
+	case <-time.After(wait):
 		return session.Session{}, refuse(session.Failed, "the card does not answer; take it out and put it in again")
 	}
+}
+
+// AtReader reports whether the PIN of a room is typed at its reader, and never sent
+// here.
+func (c *Clinic) AtReader(room string) bool {
+	for _, conf := range c.Readers {
+		if conf.Room == room {
+			return conf.Agent
+		}
+	}
+	return false
 }
 
 func (c *Clinic) noReader(room string) error {
@@ -117,7 +137,7 @@ func (r *reader) login(l *login) result {
 }
 
 // attempt asks the card once. Without a link after it the card broke off.
-func (r *reader) attempt(l *login) (session.Session, *proof, error) {
+func (r *reader) attempt(l *login) (session.Session, *proofOf, error) {
 	var none session.Session
 	r.settled()
 	if r.take(); r.link == nil {
@@ -152,26 +172,30 @@ func (r *reader) refused(err error) {
 	}
 	r.c.Log.Info("login refused", "reader", r.name, "why", kind)
 	r.over(session.Replaced)
-	if p, err := piv.Select(r.link); err == nil {
-		_ = p.Forget() // a PIN may have been right on a card that was refused after it
+	if c, err := card.Select(r.link); err == nil {
+		_ = c.Forget() // a PIN may have been right on a card that was refused after it
 	}
 }
 
 // admit asks the card everything, in the order that spends a PIN try last.
-func (r *reader) admit(l *login) (session.Session, *proof, error) {
+func (r *reader) admit(l *login) (session.Session, *proofOf, error) {
 	var none session.Session
-	card, holder, key, err := r.identify()
+	p, holder, err := r.identify()
 	if err != nil {
 		return none, nil, err
 	}
-	if err := r.mayTry(card, holder, l.LastTry); err != nil {
+	if k, remote := r.link.keeper(); remote && k.End().Addr != l.From {
+		// Else somebody in another room could have this one's doctor type the
+		// PIN for a session of his own.
+		return none, nil, refuse(session.Elsewhere, "the PIN of this room is typed at its own workstation: log in there")
+	}
+	if err := r.mayTry(p.card, holder, l.LastTry); err != nil {
 		return none, nil, err
 	}
 	l.shown = true
-	if err := r.verify(card, holder, l.PIN); err != nil {
+	if err := r.verify(p.card, holder, l); err != nil {
 		return none, nil, err
 	}
-	p := &proof{newID(), card, key}
 	if err := r.prove(p, "login"); err != nil {
 		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
 	}

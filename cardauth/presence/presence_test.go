@@ -22,7 +22,7 @@ import (
 	"clinicgate/firmware/lab/pki"
 )
 
-const pin = "123456"
+const rightPIN = "123456"
 
 // A bench is PC/SC played in memory: readers with cards in them, that can be
 // slow, silent or broken, and a pcscd that can go away. With testing/synctest its
@@ -135,7 +135,8 @@ func (b *bench) set(f func()) {
 	synctest.Wait()
 }
 
-func start(t *testing.T) *bench {
+// start runs a clinic; change may alter its setup first.
+func start(t *testing.T, change ...func(*bench)) *bench {
 	t.Helper()
 	b := &bench{t: t, cards: map[string]*pivcard.Card{}, changed: make(chan struct{}), done: make(chan struct{})}
 	b.states = []pcsc.State{{Reader: "reader A 00"}, {Reader: "reader B 00"}, {Reader: "someone else's"}}
@@ -148,6 +149,9 @@ func start(t *testing.T) *bench {
 		Publish: func(_ []session.Reader, s []session.Session) { b.history = append(b.history, s) },
 		Faults:  daemon.NewFaults(log), Log: log,
 	})
+	for _, f := range change {
+		f(b)
+	}
 	var ctx context.Context
 	ctx, b.stop = context.WithCancel(context.Background())
 	go func() {
@@ -170,7 +174,7 @@ func (b *bench) end() {
 
 func (b *bench) card(registration string) *pivcard.Card {
 	b.t.Helper()
-	c, err := pivcard.New(pin)
+	c, err := pivcard.New(rightPIN)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -188,9 +192,9 @@ func (b *bench) card(registration string) *pivcard.Card {
 	return c
 }
 
-func (b *bench) login(room, pin string) (session.Session, *session.Refusal) {
+func (b *bench) login(room, digits string) (session.Session, *session.Refusal) {
 	b.t.Helper()
-	typed := []byte(pin)
+	typed := []byte(digits)
 	s, err := b.clinic.Login(b.t.Context(), session.Login{Room: room, PIN: typed, CertHash: "ws"})
 	if !slices.Equal(typed, make([]byte, len(typed))) {
 		b.t.Errorf("PIN left in memory after %v", err)
@@ -204,7 +208,7 @@ func (b *bench) login(room, pin string) (session.Session, *session.Refusal) {
 
 func (b *bench) mustLogin(room string) session.Session {
 	b.t.Helper()
-	s, refusal := b.login(room, pin)
+	s, refusal := b.login(room, rightPIN)
 	if refusal != nil {
 		b.t.Fatalf("login: %v", refusal)
 	}
@@ -278,7 +282,7 @@ func TestSilentCard(t *testing.T) {
 		if b.lives(s) {
 			t.Fatal("the session outlived its proof")
 		}
-		if _, refusal := b.login("a", pin); refusal == nil || refusal.Kind != session.Busy {
+		if _, refusal := b.login("a", rightPIN); refusal == nil || refusal.Kind != session.Busy {
 			t.Fatalf("login at a reader that hangs: %v, want busy", refusal)
 		}
 		if b.lives(other) { // it hangs too
@@ -350,7 +354,7 @@ func TestReaderUnplugged(t *testing.T) {
 		if got := b.faults(); !slices.Equal(got, []string{faultNoReader}) {
 			t.Fatalf("faults %v", got)
 		}
-		if _, refusal := b.login("b", pin); refusal == nil || refusal.Kind != session.NoReader {
+		if _, refusal := b.login("b", rightPIN); refusal == nil || refusal.Kind != session.NoReader {
 			t.Fatalf("login: %v, want no-reader", refusal)
 		}
 		b.set(func() { b.states = all })
@@ -367,7 +371,7 @@ func TestUnreadableCards(t *testing.T) {
 		if got := b.faults(); !slices.Equal(got, []string{faultCard}) {
 			t.Fatalf("a mute card: faults %v", got)
 		}
-		if _, refusal := b.login("a", pin); refusal == nil || refusal.Kind != session.Failed {
+		if _, refusal := b.login("a", rightPIN); refusal == nil || refusal.Kind != session.Failed {
 			t.Fatalf("login with a mute card: %v", refusal)
 		}
 		b.put("reader A 00", nil, false)
@@ -390,19 +394,19 @@ func TestUnreadableCards(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench) {
 		c := b.card("1")
-		want := func(pin string, kind session.Kind) *session.Refusal {
+		want := func(digits string, kind session.Kind) *session.Refusal {
 			t.Helper()
-			_, refusal := b.login("a", pin)
+			_, refusal := b.login("a", digits)
 			if refusal == nil || refusal.Kind != kind {
 				t.Fatalf("got %v, want %s", refusal, kind)
 			}
 			return refusal
 		}
 		want("12", session.BadPIN)
-		want(pin, session.NoCard)
+		want(rightPIN, session.NoCard)
 		b.put("reader A 00", c, false)
 		want("111111", session.WrongPIN)
-		if r := want(pin, session.SlowDown); r.Wait != time.Second {
+		if r := want(rightPIN, session.SlowDown); r.Wait != time.Second {
 			t.Errorf("wait %v, want 1s", r.Wait)
 		}
 		time.Sleep(time.Second)
@@ -443,7 +447,7 @@ func TestCardOutDuringLogin(t *testing.T) {
 			b.cards["reader A 00"] = nil
 			b.mu.Unlock()
 		}()
-		if _, refusal := b.login("a", pin); refusal == nil || refusal.Kind != session.Failed {
+		if _, refusal := b.login("a", rightPIN); refusal == nil || refusal.Kind != session.Failed {
 			t.Fatalf("got %v, want card-failed", refusal)
 		}
 	})

@@ -2,15 +2,14 @@ package presence
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"time"
 
 	"clinicgate/cardauth/apdu"
+	"clinicgate/cardauth/card"
 	"clinicgate/cardauth/pcsc"
-	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/proof"
 	"clinicgate/cardauth/session"
 	"clinicgate/firmware/wire"
 )
@@ -34,6 +33,7 @@ const (
 // A reader owns one card reader. Everything below run happens in its goroutine.
 type reader struct {
 	c      *Clinic
+	bus    Bus
 	name   string
 	cancel context.CancelFunc
 	seen   chan pcsc.State // the latest only
@@ -44,20 +44,13 @@ type reader struct {
 	inserted time.Time // when somebody put in what is in
 	link     *tracked  // nil while no card is held
 	failures int       // to take the card, in a row
-	card     *proof    // of the live session
+	card     *proofOf  // of the live session
 	broke    time.Time // when a card broke off, zero once one was taken again
 }
 
-// A proof is what a live session's card must keep doing.
-type proof struct {
-	id  string // session
-	piv *piv.Card
-	key crypto.PublicKey
-}
-
-func newReader(c *Clinic, name string, cancel context.CancelFunc) *reader {
+func newReader(c *Clinic, bus Bus, name string, cancel context.CancelFunc) *reader {
 	return &reader{
-		c: c, name: name, cancel: cancel,
+		c: c, bus: bus, name: name, cancel: cancel,
 		seen: make(chan pcsc.State, 1), logins: make(chan *login), outs: make(chan string),
 	}
 }
@@ -148,7 +141,7 @@ func (r *reader) take() {
 		err = errors.New("the card does not answer: is it in the right way round?")
 	} else {
 		var l Link
-		if l, err = r.c.Bus.Connect(r.name); err == nil {
+		if l, err = r.bus.Connect(r.name); err == nil {
 			r.link, r.failures = &tracked{Link: l}, 0
 			r.c.Faults.Clear(faultCard, "reader "+r.name)
 			r.set(session.Card)
@@ -222,7 +215,7 @@ func (r *reader) beat() {
 	}
 	var status *apdu.StatusError
 	why := session.CardLost
-	if errors.Is(err, piv.ErrNotTheKey) || errors.As(err, &status) {
+	if errors.Is(err, proof.ErrNotTheKey) || errors.As(err, &status) {
 		why = session.CardChanged
 	}
 	if err != nil {
@@ -241,23 +234,11 @@ func (r *reader) settled() {
 	}
 }
 
-// prove has a card sign a message that has never been signed before: a random
-// nonce bound to what the signature is for, each part with its length before it
-// so that no two messages can read alike.
-func (r *reader) prove(p *proof, purpose string) error {
-	var nonce [32]byte
-	rand.Read(nonce[:])
-	var msg []byte
-	for _, part := range []string{"clinicgate/cardauth/v1", purpose, r.name, p.id, string(nonce[:])} {
-		msg = binary.BigEndian.AppendUint32(msg, uint32(len(part)))
-		msg = append(msg, part...)
-	}
-	start := time.Now()
-	err := p.piv.Prove(piv.SlotAuthentication, p.key, msg)
-	r.link.took = time.Since(start)
-	// A spell of slowness is forgotten within some ten proofs.
-	r.link.worst = max(r.link.took, r.link.worst*3/4)
-	return err
+// prove has a card sign a challenge that has never been signed before.
+func (r *reader) prove(p *proofOf, purpose string) error {
+	nonce := make([]byte, proof.NonceSize)
+	rand.Read(nonce)
+	return r.link.prove(p, proof.Authentication, proof.Challenge{Purpose: purpose, Reader: r.name, Session: p.id, Nonce: nonce})
 }
 
 // logout makes the card of a session that is over forget its PIN.
@@ -266,27 +247,9 @@ func (r *reader) logout(id string) {
 		return
 	}
 	// Not every reader passes the reset of letGo on to the card.
-	if p, err := piv.Select(r.link); err == nil {
-		_ = p.Forget()
+	if c, err := card.Select(r.link); err == nil {
+		_ = c.Forget()
 	}
 	r.letGo()
 	r.take()
-}
-
-// tracked is a link that remembers whether it broke, and how long the last proof
-// and the slowest of the recent ones took.
-type tracked struct {
-	Link
-	broken      error
-	took, worst time.Duration
-}
-
-// Transmit sends nothing after an error: what answers may be another card.
-func (t *tracked) Transmit(cmd []byte) ([]byte, error) {
-	if t.broken != nil {
-		return nil, t.broken
-	}
-	resp, err := t.Link.Transmit(cmd)
-	t.broken = err
-	return resp, err
 }

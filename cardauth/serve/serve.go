@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +98,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		refused(w, &session.Refusal{Kind: session.NotHere, Detail: "this device's certificate is not that of a workstation for this room; the card was not asked"})
 		return
 	}
+	in.From = caller(r)
+	in.Question = "PIN for the clinic's records"
 	got, err := s.Desk.Login(r.Context(), in)
 	var refusal *session.Refusal
 	switch {
@@ -267,6 +270,15 @@ func certHash(r *http.Request) (string, bool) {
 	return token.CertHash(r.TLS.PeerCertificates[0].Raw), true
 }
 
+// caller is the address a request comes from.
+func caller(r *http.Request) netip.Addr {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return from.Addr().Unmap()
+}
+
 // status is the HTTP status of each refusal.
 var status = map[session.Kind]int{
 	session.NoReader:  http.StatusServiceUnavailable,
@@ -283,6 +295,10 @@ var status = map[session.Kind]int{
 	session.Failed:    http.StatusServiceUnavailable,
 	session.NotReady:  http.StatusServiceUnavailable,
 	session.NotHere:   http.StatusForbidden,
+
+	session.PINAtReader: http.StatusBadRequest,
+	session.NoPIN:       http.StatusUnauthorized,
+	session.Elsewhere:   http.StatusForbidden,
 }
 
 // A trouble is one application/problem+json.

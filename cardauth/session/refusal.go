@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -11,6 +12,11 @@ type Login struct {
 	PIN      []byte // whoever is given the login wipes it
 	LastTry  bool   // the holder confirmed to spend the card's last try
 	CertHash string // of the workstation's certificate
+
+	// Where the PIN is typed at the reader, PIN is empty; who asks there must
+	// be at the same place.
+	From     netip.Addr // of the workstation that asks
+	Question string     // shown where the PIN is typed
 }
 
 // Kind says why a login is refused, in a word that never changes: it is what
@@ -33,6 +39,10 @@ const (
 	Failed    Kind = "card-failed" // card or reader broke off
 	NotReady  Kind = "not-ready"   // the gateway lacks anchors or pcscd
 	NotHere   Kind = "not-a-workstation"
+
+	PINAtReader Kind = "pin-at-reader" // a PIN was sent for a room whose PIN is typed at its reader
+	NoPIN       Kind = "no-pin"        // nobody typed one there
+	Elsewhere   Kind = "elsewhere"     // asked for from another place than the reader's
 )
 
 // A Refusal is a login that did not succeed.
