@@ -21,6 +21,7 @@ type Config struct {
 	Pair     bool   // the site has [pair]: failoverd says which box runs the tunnels
 	Zones    []Zone // the clinic's networks, the LAN first
 	Six      Six
+	Classes  []Class // one per name of ClassNames, in that order
 }
 
 // LAN is the clinic's side of the box.
@@ -46,6 +47,7 @@ type Uplink struct {
 	Metered bool         // every byte costs: no copies but of small datagrams
 	Tag     Tag          // Port is made of another
 	Six     SixUplink
+	Terms
 }
 
 // Probe says how an uplink is judged.
@@ -91,6 +93,7 @@ type section struct {
 		IPv6Address string `toml:"ipv6_address"`
 		IPv6Gateway string `toml:"ipv6_gateway"`
 		IPv6Prefix  string `toml:"ipv6_prefix"`
+		uplinkTerms
 	} `toml:"uplink"`
 	Probe struct {
 		Targets []string      `toml:"targets"`
@@ -100,6 +103,7 @@ type section struct {
 	} `toml:"probe"`
 	Tunnel   []tunnelSection `toml:"tunnel"`
 	HA       *haSection      `toml:"ha"`
+	Class    classesSection  `toml:"class"`
 	Firewall struct {
 		LAN []string `toml:"lan"`
 		WAN []string `toml:"wan"`
@@ -124,6 +128,7 @@ func Parse(f *site.File) (Config, error) {
 	var c Config
 	r.lan(&s, &c)
 	r.uplinks(&s, &c)
+	r.classes(s.Class, &c)
 	r.probe(&s, &c)
 	r.tunnels(&s, &c)
 	r.ha(s.HA, &c)

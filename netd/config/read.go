@@ -92,6 +92,7 @@ func (r *reader) uplinks(s *section, c *Config) {
 			Name:    r.name(key+".name", u.Name, names),
 			Method:  u.Method,
 			Metered: u.Metered,
+			Terms:   r.terms(key, u.uplinkTerms),
 		}
 		up.Port, up.Tag = r.tagged(key, u.Port, u.VLAN)
 		switch u.Method {
