@@ -197,7 +197,7 @@ func (b *box) settle(now time.Time) {
 		return // nothing was looked at yet
 	}
 	ups := b.known()
-	if active := plan.Active(ups, b.active); active != b.active {
+	if active := plan.Active(b.cfg, ups, b.active); active != b.active {
 		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
 		b.metrics.Counter("netd_switches_total", "Times that new flows were sent by another uplink.").Inc()
 		b.active, b.news = active, true
@@ -280,7 +280,7 @@ func (b *box) forget(ups []plan.Uplink) {
 		if !u.doomed || !other || !u.address.IsValid() {
 			continue
 		}
-		n, err := b.kernel.Forget(plan.Addr{Dev: u.cfg.Port, Prefix: u.address})
+		n, err := b.kernel.Forget(plan.Mark(i), plan.Addr{Dev: u.cfg.Port, Prefix: u.address})
 		u.doomed = false
 		b.env.Log.Info("connections of a dead uplink forgotten", "uplink", u.cfg.Name, "count", n, "err", err)
 	}

@@ -60,7 +60,7 @@ func newWorld(t testing.TB) *world {
 	w.must(w.ispA.Route("default", "10.0.1.2"), w.ispB.Route("default", "10.0.2.2"), w.hub.Route("default", "192.0.2.254"),
 		w.inet.Route("100.64.1.0/24", "10.0.1.1"), w.inet.Route("198.51.100.0/24", "10.0.2.1"), w.pc.Route("default", "10.20.0.2"))
 	// What init does at boot; netd's user may not.
-	w.run(w.box, "sh", "-ec", "cd /proc/sys/net/ipv4; echo 1 >ip_forward; echo 1 >conf/all/promote_secondaries; echo 2 >conf/all/rp_filter")
+	w.run(w.box, "sh", "-ec", "cd /proc/sys/net/ipv4; echo 1 >ip_forward; echo 1 >conf/all/promote_secondaries; echo 1 >fib_multipath_hash_policy; echo 2 >conf/all/rp_filter")
 	for _, sub := range []string{"site", "secrets", "state", "run"} {
 		dir := filepath.Join(w.dir, sub)
 		w.must(os.Mkdir(dir, 0o700), os.Chown(dir, 201, 200))

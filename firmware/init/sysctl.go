@@ -15,6 +15,8 @@ var routing = [][2]string{
 	{"net.ipv4.ip_forward", "1"},
 	// Answers may come in by an uplink that is not the one in use.
 	{"net.ipv4.conf.all.rp_filter", "2"},
+	// Connections are spread over uplinks by their ports too, not by who talks to whom.
+	{"net.ipv4.fib_multipath_hash_policy", "1"},
 	// An address that goes must not take others of its network along.
 	{"net.ipv4.conf.all.promote_secondaries", "1"},
 }

@@ -8,6 +8,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -108,10 +109,12 @@ func (w *work) findLinks(want plan.Kernel) {
 func (w *work) present(want plan.Kernel) plan.Kernel {
 	gone := func(dev string) bool { return dev != "" && w.links[dev] == nil }
 	return plan.Kernel{
-		Links:  slices.DeleteFunc(slices.Clone(want.Links), func(l plan.Link) bool { return gone(l.Dev) }),
-		Addrs:  slices.DeleteFunc(slices.Clone(want.Addrs), func(a plan.Addr) bool { return gone(a.Dev) }),
-		Routes: slices.DeleteFunc(slices.Clone(want.Routes), func(r plan.Route) bool { return gone(r.Dev) }),
-		Rules:  want.Rules,
+		Links: slices.DeleteFunc(slices.Clone(want.Links), func(l plan.Link) bool { return gone(l.Dev) }),
+		Addrs: slices.DeleteFunc(slices.Clone(want.Addrs), func(a plan.Addr) bool { return gone(a.Dev) }),
+		Routes: slices.DeleteFunc(slices.Clone(want.Routes), func(r plan.Route) bool {
+			return gone(r.Dev) || slices.ContainsFunc(r.Hops[:], func(h plan.Hop) bool { return gone(h.Dev) })
+		}),
+		Rules: want.Rules,
 	}
 }
 
@@ -201,20 +204,31 @@ func (w *work) dropRules(want plan.Kernel, have state) {
 	}
 }
 
-// Forget deletes the tracked connections whose answers come back to a: those that
-// were sent through an uplink that is dead now. Their next packet is a new
-// connection through the uplink in use; what can't survive that is reset by its
-// server at once rather than left hanging. It returns how many went.
-func (k *Kernel) Forget(a plan.Addr) (uint, error) {
-	f := &netlink.ConntrackFilter{}
-	if err := f.AddIP(netlink.ConntrackReplyDstIP, a.Prefix.Addr().AsSlice()); err != nil {
-		return 0, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
-	}
-	n, err := k.h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f)
+// Forget deletes the tracked connections that leave by a dead uplink: those with its
+// mark, and those without any whose answers come back to its address. Two modems may
+// have given the same address: another uplink's mark keeps a connection. Their next
+// packet is a new connection through the uplink in use; what can't survive that is
+// reset by its server at once rather than left hanging. It returns how many went.
+func (k *Kernel) Forget(mark uint32, a plan.Addr) (uint, error) {
+	n, err := k.h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, leaver{mark, a.Prefix.Addr()})
 	if err != nil {
 		return n, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
 	}
 	return n, nil
+}
+
+// A leaver matches what Forget deletes.
+type leaver struct {
+	mark uint32
+	own  netip.Addr
+}
+
+// MatchConntrackFlow is netlink.CustomConntrackFilter's.
+func (l leaver) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	if by := f.Mark & plan.MarkMask; by != 0 {
+		return by == l.mark
+	}
+	return address(f.Reverse.DstIP) == l.own
 }
 
 // label marks addresses as ours: the address label is the device's name and this.

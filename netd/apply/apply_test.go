@@ -144,11 +144,13 @@ func TestFailover(t *testing.T) {
 	ups := []plan.Uplink{up("100.64.1.100/24", "100.64.1.1"), up("198.51.100.2/24", "198.51.100.1")}
 	apply(t, plan.Make(c, ups, 0))
 	before := listing(t)
+	ups[0].State = wire.UplinkDown
 	res := apply(t, plan.Make(c, ups, 1))
 	want := []string{"replace route default via 198.51.100.1 dev wan2 table 254 src 198.51.100.2 metric 71 onlink"}
 	if !slices.Equal(res.Changes, want) {
 		t.Errorf("got %q, want %q", res.Changes, want)
 	}
+	ups[0].State = wire.UplinkUp
 	apply(t, plan.Make(c, ups, 0))
 	if after := listing(t); after != before {
 		t.Errorf("got:\n%s\nwant:\n%s", after, before)
@@ -223,6 +225,7 @@ func TestMissingPort(t *testing.T) {
 	fresh(t)
 	ip(t, "link", "del", "wan1")
 	ups := []plan.Uplink{up("100.64.1.100/24", "100.64.1.1"), up("198.51.100.2/24", "198.51.100.1")}
+	ups[0].State = wire.UplinkNoLink
 	res := apply(t, plan.Make(example(t), ups, 1))
 	if !slices.Equal(res.Missing, []string{"wan1"}) {
 		t.Errorf("missing: got %q", res.Missing)

@@ -113,11 +113,17 @@ func planRoute(r netlink.Route, names map[int]string) plan.Route {
 	if r.Dst != nil {
 		p.Dst = prefix(r.Dst)
 	}
+	for i, h := range r.MultiPath[:min(len(r.MultiPath), len(p.Hops))] {
+		p.Hops[i] = plan.Hop{Dev: names[h.LinkIndex], Via: address(h.Gw), Weight: h.Hops + 1}
+	}
 	return p
 }
 
 func planRule(r netlink.Rule) plan.Rule {
 	p := plan.Rule{Priority: r.Priority, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0}
+	if r.Mask != nil && r.Mark != 0 {
+		p.Mask = *r.Mask
+	}
 	if r.Src != nil {
 		p.From = prefix(r.Src)
 	}
@@ -133,6 +139,10 @@ func (w *work) routeFrom(r plan.Route) *netlink.Route {
 		raw.Type, raw.Scope = unix.RTN_UNREACHABLE, netlink.SCOPE_UNIVERSE
 		return raw
 	}
+	if r.Hops[0].Weight > 0 {
+		raw.MultiPath, raw.Scope = w.hopsFrom(r), netlink.SCOPE_UNIVERSE
+		return raw
+	}
 	raw.LinkIndex = w.links[r.Dev].Attrs().Index
 	if r.Via.IsValid() {
 		raw.Gw, raw.Scope = r.Via.AsSlice(), netlink.SCOPE_UNIVERSE
@@ -146,12 +156,25 @@ func (w *work) routeFrom(r plan.Route) *netlink.Route {
 	return raw
 }
 
+// hopsFrom leaves the source address to the kernel, which takes the hop's device's.
+func (w *work) hopsFrom(r plan.Route) []*netlink.NexthopInfo {
+	var all []*netlink.NexthopInfo
+	for _, h := range r.Hops {
+		if h.Weight > 0 {
+			all = append(all, &netlink.NexthopInfo{
+				LinkIndex: w.links[h.Dev].Attrs().Index, Hops: h.Weight - 1, Gw: h.Via.AsSlice(), Flags: int(netlink.FLAG_ONLINK),
+			})
+		}
+	}
+	return all
+}
+
 func ruleFrom(r plan.Rule) *netlink.Rule {
 	raw := netlink.NewRule()
 	raw.Family, raw.Protocol = unix.AF_INET, plan.Protocol
 	raw.Priority, raw.Table = r.Priority, r.Table
 	if r.Mark != 0 {
-		mask := uint32(plan.MarkMask)
+		mask := r.Mask
 		raw.Mark, raw.Mask = r.Mark, &mask
 	}
 	if r.From.IsValid() {

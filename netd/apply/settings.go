@@ -19,6 +19,8 @@ func Settings(wans []string) []string {
 		{"ip_forward", "1"},
 		// Or else a new lease would take failoverd's addresses in its network along.
 		{"conf/all/promote_secondaries", "1"},
+		// Or else two computers would always meet by the same uplink of several.
+		{"fib_multipath_hash_policy", "1"},
 	} {
 		if !set(s.file, s.want) {
 			wrong = append(wrong, fmt.Sprintf("net/ipv4/%s = %s", s.file, s.want))

@@ -7,8 +7,14 @@
 //	rule 7000        main, without its default route: the LAN and the tunnels
 //	rule 7100+i      fwmark (i+1)<<16 in mask 0xff0000 → table 7100+i
 //	rule 7200+i      from the address of uplink i → table 7100+i
-//	rule 32766       main: the default route, through the active uplink
+//	rule 7300+k      fwmark (k+1)<<24 in mask 0xf000000 → table 7300+k
+//	rule 32766       main: the default route, by the uplinks that take new flows
 //	table 7100+i     uplink i alone: its own network and its default route
+//	table 7300+k     the default route of class k, if it has uplinks of its own
+//
+// The first packet of a connection chooses its uplink by class and by hash; netd's
+// firewall then marks the connection with the uplink, so that its packets stay with
+// it whatever becomes of the choice.
 //
 // An uplink's own network is in its table only, never in main: two modems may
 // hand out the same 192.168.1.0/24, and a DHCP server that lies about its network
@@ -21,7 +27,6 @@ import (
 	"slices"
 
 	"clinicgate/netd/config"
-	"clinicgate/netd/uplink"
 )
 
 // Protocol marks routes and rules as netd's, in `ip route` as "proto 71". It is
@@ -36,8 +41,12 @@ const (
 	ruleMain    = 7000
 	ruleMark    = 7100
 	ruleFrom    = 7200
+	ruleClass   = 7300
 	markShift   = 16
 	MarkMask    = 0xff0000
+	classShift  = 24
+	ClassMask   = 0xf000000
+	classBase   = 7300
 	metric      = 71         // of our routes in main
 	metricGuard = 4000000000 // of the unreachable routes behind the tunnels'
 	TunnelMTU   = 1420       // WireGuard over IPv4 or IPv6 in 1500
@@ -49,11 +58,18 @@ func Mark(i int) uint32 { return uint32(i+1) << markShift }
 // Table is the routing table of uplink i.
 func Table(i int) int { return tableBase + i }
 
+// ClassMark is the fwmark of packets and connections of config's class k.
+func ClassMark(k int) uint32 { return uint32(k+1) << classShift }
+
+// ClassTable is the routing table of class k.
+func ClassTable(k int) int { return classBase + k }
+
 // Uplink is what is known of one uplink, in the order of the configuration.
 type Uplink struct {
 	State   string       // one of wire's uplink states
 	Address netip.Prefix // invalid: none
 	Gateway netip.Addr   // valid when Address is; outside Address it is on the link all the same
+	Spent   bool         // its monthly cap is: a last resort, whatever its role
 }
 
 // Kernel is the wanted state. Everything is sorted; equal states are equal values.
@@ -84,39 +100,30 @@ type Route struct {
 	Metric      int
 	Unreachable bool // no device: refuse
 	Dev         string
-	Via         netip.Addr // invalid: on the link
-	OnLink      bool       // Via is reached directly though no network says so
-	Src         netip.Addr // preferred source, invalid: none
+	Via         netip.Addr   // invalid: on the link
+	OnLink      bool         // Via is reached directly though no network says so
+	Src         netip.Addr   // preferred source, invalid: none
+	Hops        [maxHops]Hop // where there are some, one of these by the flow's hash
+}
+
+// maxHops is how many uplinks a site may have.
+const maxHops = 8
+
+// Hop is one way of several that a route has.
+type Hop struct {
+	Dev    string
+	Via    netip.Addr // on the link, though no network says so
+	Weight int        // 1 to 256; 0: no hop
 }
 
 // Rule is a routing policy rule of ours.
 type Rule struct {
 	Priority  int
 	From      netip.Prefix // invalid: all
-	Mark      uint32       // in MarkMask; 0: any
+	Mark      uint32       // in Mask; 0: any
+	Mask      uint32
 	Table     int
 	NoDefault bool // pass over routes of length 0
-}
-
-// Active returns the uplink that new flows take: the best usable one; with none
-// usable the last one stays while it has an address (moving dead traffic helps no
-// one), or else the first with an address, so that a box whose probe targets are
-// gone still has a way out. -1: no uplink has an address.
-func Active(ups []Uplink, current int) int {
-	states := make([]string, len(ups))
-	for i, u := range ups {
-		states[i] = u.State
-		if !u.Address.IsValid() {
-			states[i] = ""
-		}
-	}
-	if best := uplink.Choose(states, current); best >= 0 {
-		return best
-	}
-	if current >= 0 && current < len(ups) && ups[current].Address.IsValid() {
-		return current
-	}
-	return slices.IndexFunc(ups, func(u Uplink) bool { return u.Address.IsValid() })
 }
 
 // Make returns the state the kernel should be in. active comes from Active.
@@ -135,9 +142,12 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 			k.uplink(u.Port, i, ups[i])
 		}
 	}
-	if active >= 0 {
+	if shares := Shares(c, ups, active); len(shares) > 0 {
+		k.Routes = append(k.Routes, defaultRoute(c, tableMain, metric, ups, shares))
+	} else if active >= 0 {
 		k.Routes = append(k.Routes, toGateway(c.Uplinks[active].Port, tableMain, metric, ups[active]))
 	}
+	k.classes(c, ups)
 	for _, t := range c.Tunnels {
 		k.tunnel(t)
 	}
@@ -153,15 +163,17 @@ func (k *Kernel) uplink(dev string, i int, u Uplink) {
 		k.Routes = append(k.Routes, Route{Table: Table(i), Dst: u.Address.Masked(), Dev: dev, Src: own})
 	}
 	k.Rules = append(k.Rules,
-		Rule{Priority: ruleMark + i, Mark: Mark(i), Table: Table(i)},
+		Rule{Priority: ruleMark + i, Mark: Mark(i), Mask: MarkMask, Table: Table(i)},
 		Rule{Priority: ruleFrom + i, From: netip.PrefixFrom(own, 32), Table: Table(i)})
 }
+
+func everywhere() netip.Prefix { return netip.PrefixFrom(netip.IPv4Unspecified(), 0) }
 
 // toGateway is a default route through one uplink. In main no network of the
 // uplink's contains the gateway, so the route says itself that it is on the link.
 func toGateway(dev string, table, metric int, u Uplink) Route {
 	return Route{
-		Table: table, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Metric: metric,
+		Table: table, Dst: everywhere(), Metric: metric,
 		Dev: dev, Via: u.Gateway, OnLink: true, Src: u.Address.Addr(),
 	}
 }

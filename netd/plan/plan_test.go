@@ -50,7 +50,7 @@ func TestGolden(t *testing.T) {
 			c := example(t)
 			given, _, _ := strings.Cut(string(text), "\n\n")
 			ups, current := situation(t, c, given)
-			active := Active(ups, current)
+			active := Active(c, ups, current)
 			got := fmt.Sprintf("%s\n\nactive %d\n%s", given, active, Make(c, ups, active))
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {

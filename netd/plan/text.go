@@ -64,6 +64,11 @@ func (r Route) String() string {
 	if r.OnLink {
 		s += " onlink"
 	}
+	for _, h := range r.Hops {
+		if h.Weight > 0 {
+			s += fmt.Sprintf(" nexthop via %s dev %s weight %d onlink", h.Via, h.Dev, h.Weight)
+		}
+	}
 	return s
 }
 
@@ -75,7 +80,7 @@ func (r Rule) String() string {
 		s += "all"
 	}
 	if r.Mark != 0 {
-		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, MarkMask)
+		s += fmt.Sprintf(" fwmark %#x/%#x", r.Mark, r.Mask)
 	}
 	s += fmt.Sprintf(" lookup %d", r.Table)
 	if r.NoDefault {

@@ -252,19 +252,3 @@ func (m *Machine) loss() (lost, settled int) {
 	}
 	return lost, settled
 }
-
-// Choose returns the index of the uplink that new flows take: the first that is
-// up, or else a degraded one, staying with current if it is; -1 when none is
-// usable. The order is the site file's: the clinic prefers the first.
-func Choose(states []string, current int) int {
-	best := -1
-	for i, s := range states {
-		if s == wire.UplinkUp {
-			return i
-		}
-		if s == wire.UplinkDegraded && (best < 0 || i == current) {
-			best = i
-		}
-	}
-	return best
-}

@@ -164,28 +164,6 @@ func (p *player) say() {
 	}
 }
 
-func TestChoose(t *testing.T) {
-	const up, degraded, down = wire.UplinkUp, wire.UplinkDegraded, wire.UplinkDown
-	for _, c := range []struct {
-		states  []string
-		current int
-		want    int
-	}{
-		{[]string{up, up}, 1, 0},
-		{[]string{down, up}, 0, 1},
-		{[]string{degraded, up}, 0, 1},
-		{[]string{degraded, degraded}, 1, 1},
-		{[]string{degraded, degraded}, -1, 0},
-		{[]string{down, degraded}, 0, 1},
-		{[]string{down, wire.UplinkNoLink}, 0, -1},
-		{nil, -1, -1},
-	} {
-		if got := Choose(c.states, c.current); got != c.want {
-			t.Errorf("Choose(%v, %d) = %d, want %d", c.states, c.current, got, c.want)
-		}
-	}
-}
-
 // TestAlways checks what must hold after any sequence of events.
 func TestAlways(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
