@@ -32,6 +32,8 @@ var QEMUx86_64 = Board{
 			"xt_conntrack", "xt_tcpudp", "xt_multiport", "xt_mark", "xt_connmark", "xt_comment",
 			"ip_tables", // has the icmp match; xt_tcpudp has it only from 6.4 on
 			"xt_MASQUERADE", "xt_TCPMSS", "xt_addrtype", "xt_limit", "xt_nat", "ipt_REJECT",
+			// netd's classes of traffic, and shaping.
+			"xt_dscp", "xt_CLASSIFY", "sch_htb", "sch_fq_codel",
 		},
 		Stick: []string{"usb_storage delay_use=0", "sd_mod", "nls_cp437", "nls_ascii", "nls_utf8", "vfat"},
 	},

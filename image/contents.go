@@ -32,6 +32,7 @@ var debFiles = []item{
 var matches = []string{
 	"libxt_standard", "libxt_tcp", "libxt_udp", "libxt_conntrack", "libxt_state", "libxt_multiport", "libxt_mark", "libxt_connmark",
 	"libxt_MARK", "libxt_CONNMARK", "libxt_comment", "libxt_TCPMSS", "libxt_addrtype", "libxt_limit", "libxt_MASQUERADE",
+	"libxt_dscp", "libxt_CLASSIFY",
 	"libxt_SNAT", "libxt_DNAT", "libxt_NFLOG", "libxt_LOG", "libipt_icmp", "libipt_REJECT", "libip6t_icmp6", "libip6t_REJECT",
 }
 

@@ -65,7 +65,8 @@ func rules6() []chain {
 // prerouting lets the packets of a connection from the LAN go where its first
 // went: the connection's mark becomes the packet's, which chooses the table.
 func prerouting(c config.Config) []string {
-	return []string{fmt.Sprintf("-i %s -j CONNMARK --restore-mark --nfmask %#x --ctmask %#x", c.LAN.Port, plan.MarkMask, plan.MarkMask)}
+	keep := fmt.Sprintf("-i %s -j CONNMARK --restore-mark --nfmask %#x --ctmask %#x", c.LAN.Port, keptMask, keptMask)
+	return append([]string{keep}, classify(c, c.LAN.Port)...)
 }
 
 // stick marks a new connection with the uplink it leaves by. Its address is
@@ -74,7 +75,7 @@ func stick(c config.Config) []string {
 	var rules []string
 	for i, u := range c.Uplinks {
 		rules = append(rules, fmt.Sprintf("-o %s -m connmark --mark 0x0/%#x -j CONNMARK --set-xmark %#x/%#x",
-			u.Port, plan.MarkMask, plan.Mark(i), plan.MarkMask))
+			u.Port, plan.MarkMask, plan.Mark(i), plan.MarkMask), keepClass(u.Port))
 	}
 	return rules
 }
