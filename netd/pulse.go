@@ -61,7 +61,7 @@ func newPulse(t *tunnelHands, now time.Time) *pulse {
 func (p *pulse) open(ctx context.Context) {
 	ctx, p.stop = context.WithCancel(ctx)
 	log := p.t.b.env.Log.With("tunnel", p.t.cfg.Name)
-	prober, err := probe.Open(ctx, p.t.cfg.Device, 0, []netip.Addr{p.t.cfg.Probe})
+	prober, err := probe.Open(ctx, p.t.cfg.Device, 0, []netip.Addr{p.t.hub().Probe})
 	if err != nil {
 		log.Error("tunnel can't be probed", "err", err)
 		return
@@ -92,7 +92,8 @@ func (p *pulse) close() {
 func (p *pulse) beat(now time.Time) {
 	p.machine.Tick(now)
 	p.count(now)
-	fresh := !p.t.last.Handshake.IsZero() && now.Sub(p.t.last.Handshake) < report.KeyLife
+	handshake := p.t.session().Handshake
+	fresh := !handshake.IsZero() && now.Sub(handshake) < report.KeyLife
 	if p.prober == nil || !fresh {
 		return
 	}
@@ -106,7 +107,7 @@ func (p *pulse) beat(now time.Time) {
 	st := p.machine.Status()
 	if st.Failed && !uplink.Usable(st.State) && p.t.b.usable() && now.Sub(p.renewed) >= renewGap {
 		p.renewed = now
-		if err := p.t.tunnel.Renew(); err != nil {
+		if err := p.t.tunnel.Call(p.t.hubs.Current()); err != nil {
 			p.t.b.env.Log.Error("tunnel", "tunnel", p.t.cfg.Name, "err", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
+	"clinicgate/netd/hubs"
 	"clinicgate/netd/plan"
 	"clinicgate/netd/report"
 	"clinicgate/netd/steer"
@@ -25,7 +26,8 @@ type tunnelHands struct {
 	state  string
 	reason string
 	since  time.Time
-	last   tunnel.Status
+	last   []tunnel.Status // by hub
+	hubs   *hubs.Machine
 	looked time.Time
 	steer  *steer.Machine
 	pulse  *pulse // nil: nobody inside is asked
@@ -36,11 +38,31 @@ type tunnelHands struct {
 
 func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
 	t := &tunnelHands{b: b, cfg: cfg, since: now, state: wire.TunnelDown, steer: steer.New(cfg.Policy, len(b.cfg.Uplinks))}
+	t.hubs, t.last = hubs.New(len(cfg.Hubs), now), make([]tunnel.Status, len(cfg.Hubs))
 	t.rates, t.sent = steer.NewRates(len(b.cfg.Uplinks)), make([]uint64, len(b.cfg.Uplinks))
-	if cfg.Probe.IsValid() {
-		t.pulse = newPulse(t, now)
-	}
+	t.newPulse(now)
 	return t
+}
+
+// hub is the one in use.
+func (t *tunnelHands) hub() config.Hub { return t.cfg.Hubs[t.hubs.Current()] }
+
+// session is the one with the hub in use.
+func (t *tunnelHands) session() tunnel.Status { return t.last[t.hubs.Current()] }
+
+// newPulse asks inside the hub in use, if its site file names somebody to ask.
+func (t *tunnelHands) newPulse(now time.Time) {
+	if t.pulse != nil {
+		t.pulse.close()
+		t.pulse = nil
+	}
+	if !t.hub().Probe.IsValid() {
+		return
+	}
+	t.pulse = newPulse(t, now)
+	if t.tunnel != nil {
+		t.pulse.open(context.Background())
+	}
 }
 
 // The times of a tunnel.
@@ -53,13 +75,13 @@ const (
 // make makes the session; its device appears and the next apply sets it up.
 func (t *tunnelHands) make(now time.Time) {
 	t.retry = now.Add(remake)
-	key, err := tunnel.ReadKey(t.b.secret(t.cfg.KeyFile))
+	keys, err := t.keys()
 	if err == nil {
 		var paths []tunnel.Path
 		for i, u := range t.b.cfg.Uplinks {
 			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i)})
 		}
-		t.tunnel, err = tunnel.Open(t.cfg, key, paths, t.b.env.Log)
+		t.tunnel, err = tunnel.Open(t.cfg, keys, paths, t.b.env.Log)
 	}
 	t.b.news = true
 	if err != nil {
@@ -73,6 +95,23 @@ func (t *tunnelHands) make(now time.Time) {
 	if t.pulse != nil {
 		t.pulse.open(context.Background())
 	}
+}
+
+// keys reads the tunnel's secrets.
+func (t *tunnelHands) keys() (k tunnel.Keys, err error) {
+	if k.Private, err = tunnel.ReadKey(t.b.secret(t.cfg.KeyFile)); err != nil {
+		return k, err
+	}
+	k.Preshared = make([][32]byte, len(t.cfg.Hubs))
+	for i, h := range t.cfg.Hubs {
+		if h.PSKFile == "" {
+			continue
+		}
+		if k.Preshared[i], err = tunnel.ReadKey(t.b.secret(h.PSKFile)); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
 }
 
 func words(err error) string {
@@ -119,6 +158,7 @@ func (t *tunnelHands) follow(now time.Time) {
 	if t.tunnel == nil || t.b.active < 0 {
 		return
 	}
+	t.chooseHub(now)
 	st := t.b.ups[t.b.active].machine.Status()
 	proven := t.b.usable()
 	if !proven && now.Sub(st.Since) < patience {
@@ -126,6 +166,31 @@ func (t *tunnelHands) follow(now time.Time) {
 	}
 	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(now), now), proven); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+	}
+}
+
+// chooseHub leaves a dead hub for another, and asks those that stand by how they are.
+func (t *tunnelHands) chooseHub(now time.Time) {
+	if len(t.cfg.Hubs) == 1 {
+		return
+	}
+	known := make([]hubs.Hub, len(t.last))
+	for i, st := range t.last {
+		known[i].Handshake = st.Handshake
+	}
+	before := t.hubs.Current()
+	if i := t.hubs.Choose(known, t.state == wire.TunnelUp, t.b.usable(), now); i != before {
+		t.b.env.Log.Warn("hub", "tunnel", t.cfg.Name, "hub", t.cfg.Hubs[i].Endpoint, "before", t.cfg.Hubs[before].Endpoint)
+		t.b.news = true
+		if err := t.tunnel.Switch(i); err != nil {
+			t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+		}
+		t.newPulse(now)
+	}
+	if i := t.hubs.Due(now); i >= 0 {
+		if err := t.tunnel.Call(i); err != nil {
+			t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+		}
 	}
 }
 
@@ -189,8 +254,8 @@ func (t *tunnelHands) judge(now time.Time) {
 
 func (t *tunnelHands) known() report.Tunnel {
 	k := report.Tunnel{
-		Config: t.cfg, Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason, Via: t.via(),
-		Handshake: t.last.Handshake, Endpoint: t.last.Endpoint, Rx: t.last.Rx, Tx: t.last.Tx,
+		Config: t.cfg, Hub: t.hubs.Current(), Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason, Via: t.via(),
+		Handshake: t.session().Handshake, Endpoint: t.session().Endpoint, Rx: t.session().Rx, Tx: t.session().Tx,
 	}
 	if t.pulse != nil {
 		k.Live = t.pulse.machine.Status()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdh"
 	"encoding/base64"
@@ -150,29 +151,70 @@ func wgKey(t testing.TB, seed byte) (private, public string) {
 
 // startHub starts the far end of the tunnel, and a host behind it at 10.98.1.10.
 func (w *world) startHub(bin string) *proc.Proc {
+	p := w.startPeer(bin, farEnd{space: w.hub, name: "hub", seed: 0x43, port: "51820"})
+	w.must(w.hub.Addr(p.dev, "10.99.0.1/24"), w.hub.Up(p.dev))
+	w.run(w.hub, "ip", "addr", "replace", "10.98.1.10/32", "dev", "lo")
+	return p.Proc
+}
+
+// A farEnd is a stock wireguard-go that knows the box.
+type farEnd struct {
+	space *netns.Space
+	name  string
+	seed  byte // of its key
+	port  string
+	psk   string // base64; empty: none
+	inner string // the box's address inside; empty: 10.99.0.2
+}
+
+// A peer is one that runs.
+type peer struct {
+	*proc.Proc
+	dev string
+}
+
+// startPeer starts a far end and gives netd its own key. Address and link are the
+// caller's.
+func (w *world) startPeer(bin string, e farEnd) peer {
+	w.t.Helper()
 	boxKey, boxPub := wgKey(w.t, 0x42)
-	hubKey, _ := wgKey(w.t, 0x43)
-	dev := fmt.Sprintf("wg%d", os.Getpid())
-	hub := w.start(proc.Spec{Name: "hub", Space: w.hub, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
-	key := filepath.Join(w.dir, "hub.key")
-	w.must(os.WriteFile(key, []byte(hubKey), 0o600))
-	deadline := time.Now().Add(10 * time.Second)
-	for {
+	key, _ := wgKey(w.t, e.seed)
+	dev := fmt.Sprintf("%s%d", e.name, os.Getpid())
+	p := w.start(proc.Spec{Name: e.name, Space: e.space, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
+	file := filepath.Join(w.dir, e.name+".key")
+	w.must(os.WriteFile(file, []byte(key), 0o600))
+	args := []string{"wg", "set", dev, "private-key", file, "listen-port", e.port, "peer", boxPub, "allowed-ips", cmp.Or(e.inner, "10.99.0.2") + "/32"}
+	if e.psk != "" {
+		psk := filepath.Join(w.dir, e.name+".psk")
+		w.must(os.WriteFile(psk, []byte(e.psk), 0o600))
+		args = append(args, "preshared-key", psk)
+	}
+	w.wait(e.space, args...)
+	w.secret("hub.key", boxKey)
+	return peer{p, dev}
+}
+
+// wait runs a command until it succeeds.
+func (w *world) wait(space *netns.Space, args ...string) {
+	w.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
-		_, err := proc.Run(ctx, w.hub, "wg", "set", dev, "private-key", key, "listen-port", "51820", "peer", boxPub, "allowed-ips", "10.99.0.2/32")
+		_, err := proc.Run(ctx, space, args...)
 		cancel()
 		if err == nil {
-			break
+			return
 		}
 		if time.Now().After(deadline) {
 			w.t.Fatal(err)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
-	w.must(w.hub.Addr(dev, "10.99.0.1/24"), w.hub.Up(dev))
-	w.run(w.hub, "ip", "addr", "replace", "10.98.1.10/32", "dev", "lo")
-	w.must(os.WriteFile(filepath.Join(w.dir, "secrets/hub.key"), []byte(boxKey+"\n"), 0o600), os.Chown(filepath.Join(w.dir, "secrets/hub.key"), 201, 200))
-	return hub
+}
+
+// secret lays a file into netd's secrets.
+func (w *world) secret(name, text string) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "secrets", name)
+	w.must(os.WriteFile(path, []byte(text+"\n"), 0o600), os.Chown(path, 201, 200))
 }
 
 // startNetd writes the site file, the example with this world's hub and what edit

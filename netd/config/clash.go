@@ -61,7 +61,13 @@ func (r *reader) overlaps(c Config) {
 		r.outside(claims, "net.ipv6.targets", t)
 	}
 	for i, t := range c.Tunnels {
-		r.outside(claims, fmt.Sprintf("net.tunnel[%d].endpoint", i), t.Endpoint.Addr())
+		for j, h := range t.Hubs {
+			key := fmt.Sprintf("net.tunnel[%d].endpoint", i)
+			if j > 0 {
+				key = fmt.Sprintf("net.tunnel[%d].standby[%d].endpoint", i, j-1)
+			}
+			r.outside(claims, key, h.Endpoint.Addr())
+		}
 	}
 }
 

@@ -114,6 +114,7 @@ type section struct {
 const (
 	maxUplinks = 8
 	maxTunnels = 4
+	maxHubs    = 4 // of one tunnel
 	maxTargets = 8
 )
 

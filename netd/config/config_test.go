@@ -43,7 +43,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("probe: got %+v", c.Probe)
 	}
 	tun := c.Tunnels[0]
-	if tun.Device != "cg-hub" || tun.KeyFile != "hub.key" || len(tun.Routes) != 2 || tun.Keepalive != 15*time.Second || tun.Policy != Redundant || tun.Probe.String() != "10.99.0.1" || tun.PeerKey[0] != 0xc5 {
+	if tun.Device != "cg-hub" || tun.KeyFile != "hub.key" || len(tun.Routes) != 2 || tun.Keepalive != 15*time.Second || tun.Policy != Redundant || len(tun.Hubs) != 1 || tun.Hubs[0].Probe.String() != "10.99.0.1" || tun.Hubs[0].PeerKey[0] != 0xc5 {
 		t.Errorf("tunnel: got %+v", tun)
 	}
 	if len(c.Firewall.LAN) != 7 || c.Firewall.LAN[1] != (Service{"tcp", 8443}) || len(c.Firewall.WAN) != 0 {

@@ -20,19 +20,32 @@ const (
 	Aggregate = "aggregate" // each datagram by one of those that cost nothing, as they can take it
 )
 
-// Tunnel is one WireGuard peer, the hub.
+// Tunnel is one WireGuard interface, to one hub at a time.
 type Tunnel struct {
 	Name      string
 	Device    string         // "cg-" + Name
 	Address   netip.Prefix   // ours inside the tunnel
-	Endpoint  netip.AddrPort // the hub's public one
-	PeerKey   [32]byte
+	Hubs      []Hub          // in order of preference, at least one
 	KeyFile   string         // in the secrets folder
 	Routes    []netip.Prefix // reached only through the tunnel
 	Keepalive time.Duration  // whole seconds
 	Policy    string
-	Probe     netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
+	MTU       int // of the device; 0: as the uplinks allow
 }
+
+// Hub is a WireGuard peer that a tunnel may lead to.
+type Hub struct {
+	Endpoint netip.AddrPort // its public one
+	PeerKey  [32]byte
+	PSKFile  string     // in the secrets folder; empty: no preshared key
+	Probe    netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
+}
+
+// What a tunnel's device may carry in one packet. IPv6 inside needs 1280.
+const (
+	MinTunnelMTU = 1280
+	MaxTunnelMTU = 1420 // WireGuard over IPv4 or IPv6 in 1500
+)
 
 // tunnelSection is [[net.tunnel]] as written.
 type tunnelSection struct {
@@ -45,6 +58,17 @@ type tunnelSection struct {
 	Keepalive site.Duration `toml:"keepalive"`
 	Policy    string        `toml:"policy"`
 	Probe     string        `toml:"probe"`
+	PSK       string        `toml:"psk"`
+	MTU       int           `toml:"mtu"`
+	Standby   []hubSection  `toml:"standby"`
+}
+
+// hubSection is [[net.tunnel.standby]] as written.
+type hubSection struct {
+	Endpoint string `toml:"endpoint"`
+	PeerKey  string `toml:"peer_key"`
+	PSK      string `toml:"psk"`
+	Probe    string `toml:"probe"`
 }
 
 func (r *reader) tunnels(s *section, c *Config) {
@@ -58,10 +82,9 @@ func (r *reader) tunnels(s *section, c *Config) {
 			Name:      r.name(key+".name", t.Name, names),
 			Device:    "cg-" + t.Name,
 			Address:   r.host(key+".address", t.Address),
-			Endpoint:  r.endpoint(key+".endpoint", t.Endpoint),
-			PeerKey:   r.publicKey(key+".peer_key", t.PeerKey),
 			KeyFile:   r.keyFile(key+".key", t.Key),
 			Keepalive: time.Duration(t.Keepalive),
+			MTU:       t.MTU,
 		}
 		if len(t.Routes) == 0 {
 			r.bad(key+".routes", "got none, want the networks behind the hub")
@@ -76,9 +99,45 @@ func (r *reader) tunnels(s *section, c *Config) {
 		if !slices.Contains([]string{Best, Redundant, Aggregate}, tun.Policy) {
 			r.bad(key+".policy", "got %q, want \"best\", \"redundant\" or \"aggregate\"", t.Policy)
 		}
-		tun.Probe = r.inside(key+".probe", t.Probe, tun.Routes)
+		if t.MTU != 0 && (t.MTU < MinTunnelMTU || t.MTU > MaxTunnelMTU) {
+			r.bad(key+".mtu", "got %d, want %d to %d, or nothing to have it found", t.MTU, MinTunnelMTU, MaxTunnelMTU)
+		}
+		tun.Hubs = r.hubs(key, t, tun.Routes)
 		c.Tunnels = append(c.Tunnels, tun)
 	}
+}
+
+// hubs reads the tunnel's own hub and those that stand by.
+func (r *reader) hubs(key string, t tunnelSection, routes []netip.Prefix) []Hub {
+	if n := len(t.Standby); n >= maxHubs {
+		r.bad(key+".standby", "got %d hubs that stand by, want at most %d", n, maxHubs-1)
+	}
+	all := []Hub{r.hub(key, hubSection{t.Endpoint, t.PeerKey, t.PSK, t.Probe}, routes)}
+	for i, s := range t.Standby {
+		key := fmt.Sprintf("%s.standby[%d]", key, i)
+		s.Probe = cmp.Or(s.Probe, t.Probe)
+		h := r.hub(key, s, routes)
+		switch {
+		case slices.ContainsFunc(all, func(o Hub) bool { return o.PeerKey == h.PeerKey }):
+			r.bad(key+".peer_key", "is another hub's too, want the key of this one")
+		case slices.ContainsFunc(all, func(o Hub) bool { return o.Endpoint == h.Endpoint }):
+			r.bad(key+".endpoint", "%s is another hub's too", h.Endpoint)
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+func (r *reader) hub(key string, s hubSection, routes []netip.Prefix) Hub {
+	h := Hub{
+		Endpoint: r.endpoint(key+".endpoint", s.Endpoint),
+		PeerKey:  r.publicKey(key+".peer_key", s.PeerKey),
+		Probe:    r.inside(key+".probe", s.Probe, routes),
+	}
+	if s.PSK != "" {
+		h.PSKFile = r.secret(key+".psk", s.PSK, "the preshared key's file")
+	}
+	return h
 }
 
 // inside reads the address, if any, of a host behind a tunnel.
@@ -111,8 +170,13 @@ func (r *reader) publicKey(key, got string) (k [32]byte) {
 }
 
 func (r *reader) keyFile(key, got string) string {
+	return r.secret(key, got, "our private key's file")
+}
+
+// secret reads the name of a file in the secrets folder.
+func (r *reader) secret(key, got, what string) string {
 	if got == "" || got != filepath.Base(got) || strings.HasPrefix(got, ".") {
-		r.bad(key, "got %q, want the name of our private key's file in secrets/netd/", got)
+		r.bad(key, "got %q, want the name of %s in secrets/netd/", got, what)
 	}
 	return got
 }

@@ -38,6 +38,7 @@ type Uplink struct {
 // Tunnel is one tunnel with what its session says.
 type Tunnel struct {
 	Config    config.Tunnel
+	Hub       int       // of Config.Hubs, the one in use
 	Broken    string    // why there is no session; empty: there is one
 	Since     time.Time // when State was entered
 	State     string    // as Judge said
@@ -48,6 +49,9 @@ type Tunnel struct {
 	Endpoint  string
 	Rx, Tx    uint64
 }
+
+// hub is the one in use.
+func (t Tunnel) hub() config.Hub { return t.Config.Hubs[t.Hub] }
 
 // Grace periods: what is short enough not to trouble people with.
 const (
@@ -82,8 +86,8 @@ func Judge(t Tunnel, usable bool, now time.Time) (state, reason string) {
 		return wire.TunnelDown, "the hub has not answered yet"
 	case now.Sub(t.Handshake) >= KeyLife:
 		return wire.TunnelDown, "the hub does not answer since " + t.Handshake.UTC().Format(time.DateTime) + " UTC"
-	case t.Config.Probe.IsValid() && !uplink.Usable(t.Live.State):
-		return wire.TunnelDown, fmt.Sprintf("the tunnel is made, but %s does not answer in it", t.Config.Probe)
+	case t.hub().Probe.IsValid() && !uplink.Usable(t.Live.State):
+		return wire.TunnelDown, fmt.Sprintf("the tunnel is made, but %s does not answer in it", t.hub().Probe)
 	}
 	return wire.TunnelUp, "the hub answers"
 }
@@ -100,7 +104,7 @@ func (s Snapshot) Net() *wire.Net {
 	for _, t := range s.Tunnels {
 		w := wire.Tunnel{
 			Name: t.Config.Name, State: t.State, Reason: t.Reason, Since: utc(t.Since), Device: t.Config.Device,
-			Address: t.Config.Address.String(), Endpoint: t.Config.Endpoint.String(), Via: cmp.Or(t.Via, n.Active),
+			Address: t.Config.Address.String(), Endpoint: t.hub().Endpoint.String(), Via: cmp.Or(t.Via, n.Active),
 			RTTMS:     millis(t.Live.RTT),
 			Handshake: utc(t.Handshake), RxBytes: t.Rx, TxBytes: t.Tx,
 		}
@@ -201,7 +205,7 @@ func (t Tunnel) faults(now time.Time, add adder) {
 		add("tunnel.broken", wire.Alarm, where, t.Broken,
 			fmt.Sprintf("check secrets/netd/%s and /dev/net/tun", t.Config.KeyFile))
 	case t.State == wire.TunnelDown && now.Sub(t.Since) >= tunnelGrace:
-		add("tunnel.down", wire.Alarm, where, fmt.Sprintf("%s (%s)", t.Reason, t.Config.Endpoint),
+		add("tunnel.down", wire.Alarm, where, fmt.Sprintf("%s (%s)", t.Reason, t.hub().Endpoint),
 			"if an uplink is up: check that the hub runs and knows this box's key")
 	}
 }

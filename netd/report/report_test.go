@@ -36,7 +36,7 @@ func healthy() Snapshot {
 	t := Tunnel{
 		Config: config.Tunnel{
 			Name: "hub", Device: "cg-hub", Address: netip.MustParsePrefix("10.99.0.2/32"), KeyFile: "hub.key",
-			Endpoint: netip.MustParseAddrPort("192.0.2.1:51820"),
+			Hubs: []config.Hub{{Endpoint: netip.MustParseAddrPort("192.0.2.1:51820")}},
 		},
 		Since: clock("07:00:03"), Handshake: now.Add(-time.Minute), Rx: 1, Tx: 2,
 	}
@@ -64,7 +64,7 @@ func TestNet(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	now := clock("08:00:00")
-	asked := config.Tunnel{Probe: netip.MustParseAddr("10.99.0.1")}
+	asked := config.Tunnel{Hubs: []config.Hub{{Probe: netip.MustParseAddr("10.99.0.1")}}}
 	for name, c := range map[string]struct {
 		tunnel Tunnel
 		usable bool
@@ -79,6 +79,9 @@ func TestJudge(t *testing.T) {
 		"silent inside":  {Tunnel{Handshake: now, Config: asked, Live: uplink.Status{State: wire.UplinkDown}}, true, wire.TunnelDown, "the tunnel is made, but 10.99.0.1 does not answer in it"},
 		"no session":     {Tunnel{Broken: "no key"}, true, wire.TunnelDown, "no key"},
 	} {
+		if c.tunnel.Config.Hubs == nil {
+			c.tunnel.Config.Hubs = make([]config.Hub, 1)
+		}
 		if state, reason := Judge(c.tunnel, c.usable, now); state != c.state || reason != c.reason {
 			t.Errorf("%s: got %s, %q, want %s, %q", name, state, reason, c.state, c.reason)
 		}

@@ -1,65 +1,74 @@
-// Package tunnel is one WireGuard session to the hub, carried over all uplinks.
-// The hub is any stock WireGuard: it follows the last authenticated datagram, so
-// the session moves to another uplink with the next packet and no handshake, and
-// its replay window drops copies that came by another one. By which uplinks a
-// datagram leaves is netd/steer's judgement.
+// Package tunnel is one WireGuard interface whose session with a hub is carried over
+// all uplinks. The hub is any stock WireGuard: it follows the last authenticated
+// datagram, so the session moves to another uplink with the next packet and no
+// handshake, and its replay window drops copies that came by another one. By which
+// uplinks a datagram leaves is netd/steer's judgement, and with which of several
+// hubs netd/hubs's.
 package tunnel
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"clinicgate/netd/config"
-	"clinicgate/netd/plan"
 	"clinicgate/netd/steer"
 
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// Tunnel is a running session. Its methods may be called from one goroutine at a
+// Tunnel is a running interface. Its methods may be called from one goroutine at a
 // time; packets flow by themselves.
 type Tunnel struct {
 	cfg  config.Tunnel
+	keys Keys
 	bind *bind
 	dev  *device.Device
 
 	mu     sync.Mutex
 	way    steer.Way
 	proven bool // the way was when it was last named
-	called time.Time
+	hub    int  // that the routes lead to
+	calls  []call
+}
+
+// A call is a handshake that was begun.
+type call struct {
+	at    time.Time
+	tries int // without an answer
+}
+
+// Keys are the secrets of a tunnel.
+type Keys struct {
+	Private   [32]byte
+	Preshared [][32]byte // by hub; zero: none
 }
 
 // Open makes the TUN device, needing /dev/net/tun and CAP_NET_ADMIN, and the
-// session behind it. Setting the device up, its address and its routes is
-// netd/apply's work; the hub is called once Use has named an uplink. key is our
-// private key, paths are the uplinks.
-func Open(cfg config.Tunnel, key [32]byte, paths []Path, log *slog.Logger) (*Tunnel, error) {
-	nic, err := tun.CreateTUN(cfg.Device, plan.TunnelMTU)
+// sessions behind it. Setting the device up, its address and its routes is
+// netd/apply's work; a hub is called once Use has named an uplink. paths are the
+// uplinks.
+func Open(cfg config.Tunnel, keys Keys, paths []Path, log *slog.Logger) (*Tunnel, error) {
+	nic, err := tun.CreateTUN(cfg.Device, config.MaxTunnelMTU)
 	if err != nil {
 		return nil, fmt.Errorf("make device %s: %w", cfg.Device, err)
 	}
 	log = log.With("tunnel", cfg.Name)
 	say := func(format string, args ...any) { log.Debug(fmt.Sprintf(format, args...)) }
-	t := &Tunnel{cfg: cfg, bind: newBind(paths)}
+	t := &Tunnel{cfg: cfg, keys: keys, bind: newBind(paths), calls: make([]call, len(cfg.Hubs))}
 	t.dev = device.NewDevice(nic, t.bind, &device.Logger{Verbosef: say, Errorf: say})
-	if err := t.dev.IpcSet("private_key=" + hex.EncodeToString(key[:]) + "\n"); err != nil {
+	err = errors.Join(t.dev.IpcSet("private_key="+hexKey(keys.Private)+"\n"), t.dev.Up())
+	if err != nil {
 		t.Close()
 		return nil, fmt.Errorf("set up tunnel %s: %w", cfg.Name, err)
 	}
 	return t, nil
 }
 
-// Close ends the session and removes the device.
+// Close ends the sessions and removes the device.
 func (t *Tunnel) Close() { t.dev.Close() }
 
 // Refresh tells that uplink i's port has this interface index now; 0: it is gone.
@@ -69,19 +78,27 @@ const (
 	// lifetime is how long a session key is good (WireGuard's REJECT_AFTER_TIME).
 	lifetime = 180 * time.Second
 	// callGap keeps two calls apart. A hub drops one that follows within 20 ms as a
-	// flood, or within 17 ms as a replay, and the next would be five seconds later.
+	// flood, or within 17 ms as a replay. A call forgets the one before, so the gap
+	// doubles until an answer has the time to come, however slow the uplink is.
 	callGap = 250 * time.Millisecond
+	maxGap  = 4 * time.Second // WireGuard itself calls every five seconds
 )
+
+// gap is how long to wait for the answer before the next call.
+func (c call) gap() time.Duration { return min(callGap<<min(c.tries, 8), maxGap) }
 
 // Use sends by way from now on; proven says that it is known to work. The hub
 // learns of it at once by a keepalive; without a live session it is called anew,
 // not waiting for the retry of a call that went another way, or this one before it
-// was proven. While such a call is on its way it does nothing: state what you want
-// until it is so.
+// was proven. State what you want again and again: a call that stays unanswered is
+// repeated here.
 func (t *Tunnel) Use(way steer.Way, proven bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if way.Equal(t.way) && (!proven || t.proven) {
+	now := time.Now()
+	same := way.Equal(t.way) && (!proven || t.proven)
+	c := t.calls[t.hub]
+	if same && c.tries == 0 {
 		t.proven = proven
 		t.bind.way.Store(&way) // the shares may have changed
 		return nil
@@ -90,27 +107,85 @@ func (t *Tunnel) Use(way steer.Way, proven bool) error {
 	if err != nil {
 		return err
 	}
-	peer := t.dev.LookupPeer(t.cfg.PeerKey)
-	live := peer != nil && time.Since(st.Handshake) < lifetime
-	if !live && time.Since(t.called) < callGap {
+	live := t.live(st, t.hub, now)
+	gap := c.gap()
+	if !same {
+		gap = callGap
+	}
+	if !live && now.Sub(c.at) < gap {
 		return nil
 	}
 	t.way, t.proven = way, proven
 	t.bind.way.Store(&way)
-	if live {
-		peer.SendKeepalive()
-		return nil
+	if !live {
+		return t.call(t.hub, now)
 	}
-	t.called = time.Now()
-	return t.call()
+	t.calls[t.hub].tries = 0
+	if !same {
+		t.keepalive(t.hub)
+	}
+	return nil
 }
 
-// Renew calls the hub anew though the session seems to live.
-func (t *Tunnel) Renew() error {
+// live reports whether there is a session with hub i that can carry data.
+func (t *Tunnel) live(st []Status, i int, now time.Time) bool {
+	h := st[i].Handshake
+	return !h.IsZero() && now.Sub(h) < lifetime && !t.calls[i].at.After(h)
+}
+
+func (t *Tunnel) keepalive(i int) {
+	if peer := t.dev.LookupPeer(t.cfg.Hubs[i].PeerKey); peer != nil {
+		peer.SendKeepalive()
+	}
+}
+
+// Switch leads the routes to hub i. If there is a session with it, the next packet
+// goes there; else it is called.
+func (t *Tunnel) Switch(i int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.called = time.Now()
-	return t.call()
+	t.hub = i
+	now := time.Now()
+	st, err := t.status()
+	if err != nil {
+		return err
+	}
+	if t.dev.LookupPeer(t.cfg.Hubs[i].PeerKey) != nil {
+		if err := t.set(i, t.routes()); err != nil {
+			return err
+		}
+	}
+	if t.live(st, i, now) {
+		t.keepalive(i)
+		return nil
+	}
+	t.calls[i].tries = 0
+	return t.call(i, now)
+}
+
+// Call begins a new session with hub i, as if there were none: it may have been
+// restarted and know nothing of the one before. What is under way by the old one
+// still comes in.
+func (t *Tunnel) Call(i int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls[i].tries = 0
+	return t.call(i, time.Now())
+}
+
+func (t *Tunnel) call(i int, now time.Time) error {
+	t.calls[i].at = now
+	t.calls[i].tries++
+	hub := t.cfg.Hubs[i]
+	if peer := t.dev.LookupPeer(hub.PeerKey); peer != nil {
+		if err := t.set(i, fmt.Sprintf("endpoint=%s\n", hub.Endpoint)); err != nil {
+			return err
+		}
+		peer.ExpireCurrentKeypairs()
+		_ = peer.SendHandshakeInitiation(false) // no path: the next call
+		return nil
+	}
+	return t.add(i) // which begins with a handshake
 }
 
 // Received is how many datagrams came in so far.
@@ -140,84 +215,9 @@ func when(nano int64) time.Time {
 	return time.Unix(0, nano)
 }
 
-// call puts the peer in afresh, which begins with a handshake.
-func (t *Tunnel) call() error {
-	var b strings.Builder
-	key := hex.EncodeToString(t.cfg.PeerKey[:])
-	fmt.Fprintf(&b, "public_key=%s\nremove=true\n", key)
-	fmt.Fprintf(&b, "public_key=%s\nendpoint=%s\n", key, t.cfg.Endpoint)
-	fmt.Fprintf(&b, "persistent_keepalive_interval=%d\n", t.cfg.Keepalive/time.Second)
-	for _, p := range t.cfg.Routes {
-		fmt.Fprintf(&b, "allowed_ip=%s\n", p)
-	}
-	if err := t.dev.IpcSet(b.String()); err != nil {
-		return fmt.Errorf("set up peer of tunnel %s: %w", t.cfg.Name, err)
-	}
-	return nil
-}
-
-// Status is what the session says of itself.
-type Status struct {
-	Handshake time.Time // the last; zero: none yet
-	Endpoint  string    // where the hub was heard from last
-	Rx, Tx    uint64    // bytes
-}
-
-// Status returns the session's state.
-func (t *Tunnel) Status() (Status, error) {
+// Status returns the state of the session with each hub.
+func (t *Tunnel) Status() ([]Status, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.status()
-}
-
-func (t *Tunnel) status() (Status, error) {
-	text, err := t.dev.IpcGet()
-	if err != nil {
-		return Status{}, fmt.Errorf("ask tunnel %s: %w", t.cfg.Name, err)
-	}
-	return parseStatus(text), nil
-}
-
-// parseStatus reads the peer's part of WireGuard's configuration protocol.
-func parseStatus(text string) Status {
-	st := Status{}
-	var sec, nsec int64
-	for line := range strings.SplitSeq(text, "\n") {
-		key, value, _ := strings.Cut(line, "=")
-		n, _ := strconv.ParseUint(value, 10, 63)
-		switch key {
-		case "endpoint":
-			st.Endpoint = value
-		case "last_handshake_time_sec":
-			sec = int64(n)
-		case "last_handshake_time_nsec":
-			nsec = int64(n)
-		case "rx_bytes":
-			st.Rx = n
-		case "tx_bytes":
-			st.Tx = n
-		}
-	}
-	if sec != 0 {
-		st.Handshake = time.Unix(sec, nsec)
-	}
-	return st
-}
-
-// ReadKey reads a WireGuard private key: 32 bytes in base64, as `wg genkey` writes.
-func ReadKey(path string) (key [32]byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return key, fmt.Errorf("read tunnel key: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 256))
-	if err != nil {
-		return key, fmt.Errorf("read tunnel key: %w", err)
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(raw) != len(key) {
-		return key, errors.New("read tunnel key: " + path + ": want 44 characters of base64, as wg genkey writes them")
-	}
-	return [32]byte(raw), nil
 }

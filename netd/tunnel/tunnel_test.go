@@ -13,6 +13,7 @@ import (
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/netns"
+	"clinicgate/netd/config"
 	"clinicgate/netd/steer"
 
 	"github.com/vishvananda/netlink"
@@ -202,13 +203,14 @@ func TestBind(t *testing.T) {
 }
 
 func TestParseStatus(t *testing.T) {
-	st := parseStatus("private_key=00\npublic_key=11\nendpoint=192.0.2.1:51820\nlast_handshake_time_sec=1795334400\nlast_handshake_time_nsec=5\n" +
-		"rx_bytes=18446744073709551615\ntx_bytes=12\nerrno=0\n\n")
-	if !st.Handshake.Equal(time.Unix(1795334400, 5)) || st.Endpoint != "192.0.2.1:51820" || st.Tx != 12 {
+	hubs := []config.Hub{{PeerKey: [32]byte{0x11}}, {PeerKey: [32]byte{0x22}}}
+	st := parseStatus("private_key=00\npublic_key="+hexKey(hubs[1].PeerKey)+"\nendpoint=192.0.2.1:51820\nlast_handshake_time_sec=1795334400\nlast_handshake_time_nsec=5\n"+
+		"rx_bytes=18446744073709551615\ntx_bytes=12\npublic_key="+hexKey([32]byte{0x33})+"\ntx_bytes=13\nerrno=0\n\n", hubs)
+	if !st[1].Handshake.Equal(time.Unix(1795334400, 5)) || st[1].Endpoint != "192.0.2.1:51820" || st[1].Tx != 12 || st[0] != (Status{}) {
 		t.Errorf("got %+v", st)
 	}
-	if st := parseStatus("last_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"); !st.Handshake.IsZero() {
-		t.Errorf("never: got %v", st.Handshake)
+	if st := parseStatus("public_key="+hexKey(hubs[0].PeerKey)+"\nlast_handshake_time_sec=0\nlast_handshake_time_nsec=0\n", hubs); !st[0].Handshake.IsZero() {
+		t.Errorf("never: got %v", st[0].Handshake)
 	}
 }
 
