@@ -73,6 +73,7 @@ func (k *Kernel) apply(want plan.Kernel, keep bool) (Result, error) {
 	if !keep {
 		w.dropRules(want, have)
 		w.dropRoutes(want, have)
+		w.dropLinks(want)
 	}
 	return w.res, errors.Join(w.errs...)
 }
@@ -97,7 +98,15 @@ func (w *work) do(act string, err error) {
 func (w *work) findLinks(want plan.Kernel) {
 	for _, l := range want.Links {
 		link, err := w.h.LinkByName(l.Dev)
-		if err != nil {
+		if l.Tag.VLAN > 0 {
+			if err != nil {
+				link = nil
+			}
+			if link, err = w.makeLink(l, link); err != nil {
+				w.errs = append(w.errs, err)
+			}
+		}
+		if err != nil || link == nil {
 			w.res.Missing = append(w.res.Missing, l.Dev)
 			continue
 		}
@@ -133,7 +142,7 @@ func (w *work) setLinks(links []plan.Link) {
 func (w *work) dropAddrs(want plan.Kernel, have state) {
 	for _, a := range have.addrs {
 		if !slices.Contains(want.Addrs, a.plan) {
-			w.do("del "+a.plan.String(), w.h.AddrDel(nil, &a.raw))
+			w.do("del "+a.plan.String(), w.dropAddr(a))
 		}
 	}
 }
@@ -143,16 +152,30 @@ func (w *work) addAddrs(want plan.Kernel, have state) {
 		if slices.ContainsFunc(have.addrs, func(h addr) bool { return h.plan == a }) {
 			continue
 		}
-		raw := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Dev + label}
-		if a.NoRoute {
-			raw.Flags = unix.IFA_F_NOPREFIXROUTE
-		}
-		err := w.h.AddrAdd(w.links[a.Dev], raw)
+		err := w.addAddr(a)
 		if errors.Is(err, unix.EEXIST) {
 			continue // someone else gave it to the port: it is there, and not ours to change
 		}
 		w.do("add "+a.String(), err)
 	}
+}
+
+func (w *work) addAddr(a plan.Addr) error {
+	if a.Prefix.Addr().Is6() {
+		return change6(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, w.links[a.Dev].Attrs().Index, a)
+	}
+	raw := &netlink.Addr{IPNet: ipNet(a.Prefix), Label: a.Dev + label}
+	if a.NoRoute {
+		raw.Flags = unix.IFA_F_NOPREFIXROUTE
+	}
+	return w.h.AddrAdd(w.links[a.Dev], raw)
+}
+
+func (w *work) dropAddr(a addr) error {
+	if a.plan.Prefix.Addr().Is6() {
+		return change6(unix.RTM_DELADDR, 0, a.index, a.plan)
+	}
+	return w.h.AddrDel(nil, &a.raw)
 }
 
 func (w *work) addRoutes(want plan.Kernel, have state) {

@@ -21,8 +21,9 @@ type state struct {
 }
 
 type addr struct {
-	plan plan.Addr
-	raw  netlink.Addr
+	plan  plan.Addr
+	raw   netlink.Addr // IPv4 only
+	index int          // IPv6 only: of its device
 }
 
 type route struct {
@@ -67,39 +68,55 @@ func (w *work) ours() (state, error) {
 	}
 	for _, a := range addrs {
 		if isOurs(a) {
-			s.addrs = append(s.addrs, addr{planAddr(a, names), a})
+			s.addrs = append(s.addrs, addr{plan: planAddr(a, names), raw: a})
 		}
 	}
-	// Table 0 in the filter means: all tables.
-	filter := &netlink.Route{Protocol: plan.Protocol}
-	routes, err := dump(func() ([]netlink.Route, error) {
-		return w.h.RouteListFiltered(unix.AF_INET, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-	})
+	six, err := dump(func() ([]addr, error) { return addrs6(names) })
 	if err != nil {
-		return state{}, fmt.Errorf("list routes: %w", err)
+		return state{}, err
 	}
-	for _, r := range routes {
-		if r.Protocol == plan.Protocol {
-			s.routes = append(s.routes, route{planRoute(r, names), r})
-		}
-	}
-	rules, err := dump(func() ([]netlink.Rule, error) { return w.h.RuleList(unix.AF_INET) })
-	if err != nil {
-		return state{}, fmt.Errorf("list rules: %w", err)
-	}
-	for _, r := range rules {
-		if r.Protocol == plan.Protocol {
-			s.rules = append(s.rules, rule{planRule(r), r})
+	s.addrs = append(s.addrs, six...)
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		if err := w.routing(&s, family, names); err != nil {
+			return state{}, err
 		}
 	}
 	return s, nil
+}
+
+// routing lists our routes and rules of one family.
+func (w *work) routing(s *state, family int, names map[int]string) error {
+	// Table 0 in the filter means: all tables.
+	filter := &netlink.Route{Protocol: plan.Protocol}
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return w.h.RouteListFiltered(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	})
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		if r.Protocol == plan.Protocol {
+			s.routes = append(s.routes, route{planRoute(r, family, names), r})
+		}
+	}
+	rules, err := dump(func() ([]netlink.Rule, error) { return w.h.RuleList(family) })
+	if err != nil {
+		return fmt.Errorf("list rules: %w", err)
+	}
+	for _, r := range rules {
+		if r.Protocol == plan.Protocol {
+			r.Family = family
+			s.rules = append(s.rules, rule{planRule(r), r})
+		}
+	}
+	return nil
 }
 
 func planAddr(a netlink.Addr, names map[int]string) plan.Addr {
 	return plan.Addr{Dev: names[a.LinkIndex], Prefix: prefix(a.IPNet), NoRoute: a.Flags&unix.IFA_F_NOPREFIXROUTE != 0}
 }
 
-func planRoute(r netlink.Route, names map[int]string) plan.Route {
+func planRoute(r netlink.Route, family int, names map[int]string) plan.Route {
 	p := plan.Route{
 		Table:       r.Table,
 		Dst:         netip.PrefixFrom(netip.IPv4Unspecified(), 0),
@@ -110,17 +127,23 @@ func planRoute(r netlink.Route, names map[int]string) plan.Route {
 		OnLink:      r.Flags&unix.RTNH_F_ONLINK != 0,
 		Src:         address(r.Src),
 	}
+	if family == unix.AF_INET6 {
+		p.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
 	if r.Dst != nil {
 		p.Dst = prefix(r.Dst)
 	}
 	for i, h := range r.MultiPath[:min(len(r.MultiPath), len(p.Hops))] {
 		p.Hops[i] = plan.Hop{Dev: names[h.LinkIndex], Via: address(h.Gw), Weight: h.Hops + 1}
 	}
+	if p.Unreachable {
+		p.Dev = "" // IPv6 says lo
+	}
 	return p
 }
 
 func planRule(r netlink.Rule) plan.Rule {
-	p := plan.Rule{Priority: r.Priority, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0}
+	p := plan.Rule{Priority: r.Priority, Mark: r.Mark, Table: r.Table, NoDefault: r.SuppressPrefixlen == 0, Six: r.Family == unix.AF_INET6}
 	if r.Mask != nil && r.Mark != 0 {
 		p.Mask = *r.Mask
 	}
@@ -132,7 +155,7 @@ func planRule(r netlink.Rule) plan.Rule {
 
 func (w *work) routeFrom(r plan.Route) *netlink.Route {
 	raw := &netlink.Route{
-		Family: unix.AF_INET, Protocol: plan.Protocol, Table: r.Table, Dst: ipNet(r.Dst), Priority: r.Metric,
+		Family: familyOf(r.Dst), Protocol: plan.Protocol, Table: r.Table, Dst: ipNet(r.Dst), Priority: r.Metric,
 		Scope: netlink.SCOPE_LINK,
 	}
 	if r.Unreachable {
@@ -172,6 +195,9 @@ func (w *work) hopsFrom(r plan.Route) []*netlink.NexthopInfo {
 func ruleFrom(r plan.Rule) *netlink.Rule {
 	raw := netlink.NewRule()
 	raw.Family, raw.Protocol = unix.AF_INET, plan.Protocol
+	if r.Six {
+		raw.Family = unix.AF_INET6
+	}
 	raw.Priority, raw.Table = r.Priority, r.Table
 	if r.Mark != 0 {
 		mask := r.Mask

@@ -70,6 +70,7 @@ type Uplink struct {
 	Address netip.Prefix // invalid: none
 	Gateway netip.Addr   // valid when Address is; outside Address it is on the link all the same
 	Spent   bool         // its monthly cap is: a last resort, whatever its role
+	Six     Six
 }
 
 // Kernel is the wanted state. Everything is sorted; equal states are equal values.
@@ -83,7 +84,8 @@ type Kernel struct {
 // Link is a device that has to be up.
 type Link struct {
 	Dev string
-	MTU int // 0: as it is
+	MTU int        // 0: as it is
+	Tag config.Tag // it has to be made, of its parent; zero: it is there or not
 }
 
 // Addr is an address of ours on a device.
@@ -124,20 +126,23 @@ type Rule struct {
 	Mask      uint32
 	Table     int
 	NoDefault bool // pass over routes of length 0
+	Six       bool // IPv6's
 }
 
 // Make returns the state the kernel should be in. active comes from Active.
 func Make(c config.Config, ups []Uplink, active int) Kernel {
 	var k Kernel
-	k.Links = append(k.Links, Link{Dev: c.LAN.Port})
-	k.Addrs = append(k.Addrs, Addr{Dev: c.LAN.Port, Prefix: c.LAN.Address})
+	for _, z := range c.Zones {
+		k.link(z.Port, z.Tag)
+		k.Addrs = append(k.Addrs, Addr{Dev: z.Port, Prefix: z.Address})
+	}
 	if h := c.HA; h != nil {
-		k.Links = append(k.Links, Link{Dev: h.Port})
+		k.link(h.Port, config.Tag{})
 		k.Addrs = append(k.Addrs, Addr{Dev: h.Port, Prefix: h.Address})
 	}
 	k.Rules = append(k.Rules, Rule{Priority: ruleMain, Table: tableMain, NoDefault: true})
 	for i, u := range c.Uplinks {
-		k.Links = append(k.Links, Link{Dev: u.Port})
+		k.link(u.Port, u.Tag)
 		if ups[i].Address.IsValid() {
 			k.uplink(u.Port, i, ups[i])
 		}
@@ -151,8 +156,18 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 	for _, t := range c.Tunnels {
 		k.tunnel(t)
 	}
+	k.six(c, ups, active)
 	k.sort()
 	return k
+}
+
+// link adds a device that has to be up, once, after the one it is made of.
+func (k *Kernel) link(dev string, tag config.Tag) {
+	for _, l := range []Link{{Dev: tag.Parent}, {Dev: dev, Tag: tag}} {
+		if l.Dev != "" && !slices.ContainsFunc(k.Links, func(k Link) bool { return k.Dev == l.Dev }) {
+			k.Links = append(k.Links, l)
+		}
+	}
 }
 
 func (k *Kernel) uplink(dev string, i int, u Uplink) {

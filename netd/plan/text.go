@@ -28,6 +28,9 @@ func (l Link) String() string {
 	if l.MTU > 0 {
 		s += fmt.Sprintf(" mtu %d", l.MTU)
 	}
+	if l.Tag.VLAN > 0 {
+		s += fmt.Sprintf(" vlan %d of %s", l.Tag.VLAN, l.Tag.Parent)
+	}
 	return s
 }
 
@@ -44,10 +47,14 @@ func (r Route) String() string {
 	if r.Dst.Bits() == 0 {
 		dst = "default"
 	}
-	s := fmt.Sprintf("route %s", dst)
-	if r.Unreachable {
-		s = fmt.Sprintf("route unreachable %s", dst)
+	s := "route"
+	if r.Dst.Addr().Is6() {
+		s = "route -6"
 	}
+	if r.Unreachable {
+		s += " unreachable"
+	}
+	s += " " + dst
 	if r.Via.IsValid() {
 		s += " via " + r.Via.String()
 	}
@@ -74,9 +81,15 @@ func (r Route) String() string {
 
 func (r Rule) String() string {
 	s := fmt.Sprintf("rule %d from ", r.Priority)
-	if r.From.IsValid() {
+	if r.Six {
+		s = fmt.Sprintf("rule -6 %d from ", r.Priority)
+	}
+	switch {
+	case r.From.IsValid() && r.From.IsSingleIP():
 		s += r.From.Addr().String()
-	} else {
+	case r.From.IsValid():
+		s += r.From.String()
+	default:
 		s += "all"
 	}
 	if r.Mark != 0 {
