@@ -38,6 +38,7 @@ type group struct {
 	inbox  chan received
 	claims chan claim
 	opened chan *passage
+	orders chan func()
 
 	line    *line         // nil while the port is unfit
 	passage *passage      // a claim on its way through the gate
@@ -74,6 +75,7 @@ func newGroup(cfg config.Group, h household, index int) *group {
 		inbox:  make(chan received, 64),
 		claims: make(chan claim, 16),
 		opened: make(chan *passage),
+		orders: make(chan func()),
 		form:   forms(cfg),
 	}
 }
@@ -118,6 +120,8 @@ func (g *group) run(ctx context.Context) error {
 			g.conflict(c)
 		case p := <-g.opened:
 			g.through(p)
+		case f := <-g.orders:
+			f()
 		case <-timer.C:
 			g.drain()
 			g.step(vrrp.Tick{})

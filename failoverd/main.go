@@ -67,6 +67,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		}
 	}
 	mux := http.NewServeMux()
+	move := &handover{env: env, log: env.Log, groups: groups}
+	if copying != nil {
+		move.copy = copying.Sync
+		tasks = append(tasks, daemon.Task{Name: "notes", Run: move.hear})
+	}
+	move.resume()
+	move.serve(mux)
 	mux.Handle("GET /metrics", &metrics)
 	tasks = append(tasks,
 		daemon.Task{Name: "watch ports", Run: func(ctx context.Context) error { return port.Watch(ctx, look) }},

@@ -3,6 +3,7 @@ package flowsync
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"clinicgate/failoverd/flowsync/flow"
 )
@@ -32,6 +33,9 @@ func (s *Sync) Say(text string) error {
 		return fmt.Errorf("note: %w: it takes nothing", ErrApart)
 	}
 }
+
+// Peer is the other box's address on the cable.
+func (s *Sync) Peer() netip.Addr { return s.cfg.Peer.Addr() }
 
 // Noted are the other box's notes, in its order. When nobody reads, the newest are
 // dropped: they are never a reason to keep flows waiting.
