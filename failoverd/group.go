@@ -12,7 +12,6 @@ import (
 	"clinicgate/failoverd/announce"
 	"clinicgate/failoverd/config"
 	"clinicgate/failoverd/guard"
-	"clinicgate/failoverd/packet"
 	"clinicgate/failoverd/port"
 	"clinicgate/failoverd/vmac"
 	"clinicgate/failoverd/vrrp"

@@ -76,4 +76,3 @@ func (g *group) answer(addrs []netip.Addr) {
 		a.Answer(addrs)
 	}
 }
-

@@ -51,4 +51,3 @@ func (g *group) hosts() (all []netip.Addr) {
 	}
 	return all
 }
-
