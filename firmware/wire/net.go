@@ -23,6 +23,7 @@ const (
 	UplinkUp        = "up"
 	UplinkDegraded  = "degraded"  // usable, but lossy or slow
 	UplinkDown      = "down"      // addressed, but nothing comes back through it
+	UplinkCaptive   = "captive"   // a sign-in page answers instead of the internet
 	UplinkNoAddress = "noaddress" // link up, no lease or address yet
 	UplinkNoLink    = "nolink"    // no carrier or no such port
 )

@@ -7,6 +7,7 @@ package uplink
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"clinicgate/firmware/wire"
@@ -25,6 +26,7 @@ type Status struct {
 	Reason string // one sentence, set when the state was entered
 	Since  time.Time
 	Failed bool          // down because probes were lost, not for want of the first answer
+	Stall  bool          // left in haste: it may be back in a moment
 	RTT    time.Duration // smoothed (RFC 6298's 1/8); 0 while unknown
 	Last   time.Duration // the newest round trip as it was; 0 while unknown
 	Loss   float64       // percent of the settled probes in the window
@@ -55,8 +57,9 @@ type probe struct {
 //	nolink ----------> noaddress ----> down ------------> up <---> degraded
 //	   ^                                ^                  |   loss    |
 //	   |                                +------------------+-----------+
-//	   +--- link lost, from any state       Lost unanswered
+//	   +--- link lost, from any state       Lost unanswered, or doubt
 //
+// A sign-in page makes it captive from any state with an address, and its end down.
 // The first answer after the link or address came is enough; after a loss it
 // takes Back answers in a row, so that a dying link does not flap.
 type Machine struct {
@@ -64,8 +67,14 @@ type Machine struct {
 	st      Status
 	link    bool
 	address bool
-	failed  bool    // went down by loss since the address came
-	probes  []probe // oldest first, at most window
+	failed  bool          // went down by loss since the address came
+	stalled bool          // ... in haste
+	probes  []probe       // oldest first, at most window
+	spread  time.Duration // of round trips (RFC 6298's RTTVAR)
+	doubt   doubt
+	damp    damping
+	portal  string // whose sign-in page answers; empty: none
+	names   string // why names don't resolve; empty: they do, or nobody asked
 }
 
 // New returns a machine that has seen nothing yet.
@@ -76,7 +85,7 @@ func New(cfg Config, now time.Time) *Machine {
 // Status returns the verdict.
 func (m *Machine) Status() Status {
 	st := m.st
-	st.Failed = m.failed
+	st.Failed, st.Stall = m.failed, m.stalled
 	lost, settled := m.loss()
 	if settled > 0 {
 		st.Loss = float64(lost) * 100 / float64(settled)
@@ -90,6 +99,9 @@ func (m *Machine) Link(up bool, why string, now time.Time) {
 		return
 	}
 	m.link = up
+	if Usable(m.st.State) {
+		m.fell(now)
+	}
 	m.restart(now, why)
 }
 
@@ -103,7 +115,9 @@ func (m *Machine) Address(yes bool, why string, now time.Time) {
 // restart forgets the probes, which went another way, and enters the state that
 // link and address allow.
 func (m *Machine) restart(now time.Time, why string) {
-	m.probes, m.failed, m.st.RTT, m.st.Last = nil, false, 0, 0
+	m.probes, m.failed, m.st.RTT, m.st.Last, m.spread = nil, false, 0, 0, 0
+	m.portal, m.names = "", ""
+	m.endStall()
 	switch {
 	case !m.link:
 		if m.st.State != wire.UplinkNoLink || why != "" {
@@ -136,11 +150,16 @@ func (m *Machine) Sent(seq uint64, now time.Time) {
 // Answered tells that the first answer to round seq arrived. An answer that is
 // late still counts: a satellite is slow, not dead.
 func (m *Machine) Answered(seq uint64, now time.Time) {
-	for i := range m.probes {
-		p := &m.probes[i]
-		if p.seq == seq && !p.answered {
-			p.answered = true
-			m.smooth(now.Sub(p.sent))
+	for _, list := range [][]probe{m.probes, m.doubt.asked} {
+		for i := range list {
+			p := &list[i]
+			if p.seq == seq && !p.answered {
+				p.answered = true
+				m.smooth(now.Sub(p.sent))
+				if !p.sent.Before(m.doubt.since) {
+					m.refute(now)
+				}
+			}
 		}
 	}
 	m.Tick(now)
@@ -151,9 +170,10 @@ func (m *Machine) Answered(seq uint64, now time.Time) {
 func (m *Machine) smooth(rtt time.Duration) {
 	m.st.Last = rtt
 	if m.st.RTT == 0 || m.st.State == wire.UplinkDown {
-		m.st.RTT = rtt
+		m.st.RTT, m.spread = rtt, rtt/2
 		return
 	}
+	m.spread += ((rtt - m.st.RTT).Abs() - m.spread) / 4
 	m.st.RTT += (rtt - m.st.RTT) / 8
 }
 
@@ -168,14 +188,22 @@ func (m *Machine) Tick(now time.Time) {
 }
 
 func (m *Machine) judgeUsable(now time.Time) {
+	if m.judgeDoubt(now) {
+		return
+	}
 	if n := m.silent(now); n >= m.cfg.Lost {
 		m.failed = true
+		m.fell(now)
 		m.probes = m.probes[len(m.probes)-n:] // what was answered before says nothing about coming back
 		m.enter(wire.UplinkDown, fmt.Sprintf("%d probes in a row unanswered", n), now)
 		return
 	}
+	if m.judgeNames(now) {
+		return
+	}
+	m.damp.now(now)
 	lost, settled := m.loss()
-	if settled < enough {
+	if settled < enough || m.damp.held {
 		return
 	}
 	percent := lost * 100 / settled
@@ -188,18 +216,56 @@ func (m *Machine) judgeUsable(now time.Time) {
 }
 
 func (m *Machine) judgeDown(now time.Time) {
+	if m.stalled && m.judgeStall(now) || m.st.State != wire.UplinkDown {
+		return
+	}
 	n := m.inRow(now)
 	switch {
 	case !m.failed && n > 0:
 		m.probes = m.probes[len(m.probes)-n:] // those of before it answered are not held against it
-		m.enter(wire.UplinkUp, "first probe answered", now)
+		m.back("first probe answered", now)
 	case n >= m.cfg.Back:
 		m.probes = m.probes[len(m.probes)-n:] // nor is the loss it came from
 		m.failed = false
-		m.enter(wire.UplinkUp, fmt.Sprintf("%d probes in a row answered", n), now)
+		m.back(fmt.Sprintf("%d probes in a row answered", n), now)
 	case !m.failed && m.silent(now) >= m.cfg.Lost:
 		m.enter(wire.UplinkDown, "no probe answered since the address came", now)
 	}
+}
+
+// Portal tells whose sign-in page answers what is asked of the internet; "" when the
+// internet answers itself.
+func (m *Machine) Portal(host string, now time.Time) {
+	if host == m.portal || !m.link || !m.address {
+		return
+	}
+	m.portal = host
+	if host != "" {
+		m.probes, m.failed = nil, false
+		m.endStall()
+		m.enter(wire.UplinkCaptive, "a sign-in page of "+host+" answers instead of the internet", now)
+		return
+	}
+	m.restart(now, "")
+}
+
+// Names tells why names don't resolve through the uplink; "" when they do.
+func (m *Machine) Names(why string, now time.Time) {
+	m.names = why
+	m.Tick(now)
+}
+
+// judgeNames keeps an uplink degraded whose names don't resolve.
+func (m *Machine) judgeNames(now time.Time) bool {
+	const prefix = "names don't resolve: "
+	told := strings.HasPrefix(m.st.Reason, prefix)
+	switch {
+	case m.names != "" && !told:
+		m.enter(wire.UplinkDegraded, prefix+m.names, now)
+	case m.names == "" && told:
+		m.back("names resolve again", now)
+	}
+	return m.names != ""
 }
 
 // Missing reports whether the last probe whose answer is due has none.

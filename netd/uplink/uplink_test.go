@@ -25,7 +25,14 @@ var rewrite = flag.Bool("rewrite", false, "write what the machine does into test
 //	address yes | address no WHY
 //	answered N [RTT]   N rounds of probes, each answered after RTT (20ms)
 //	lost N             N rounds of probes, none answered
-//	wait D             time passes, no probe is sent
+//	wait D             time passes, no steady probe is sent
+//	talk D             the same, with a packet out each 20 ms and nothing in
+//	chat D             the same, with a packet out and one in each 20 ms
+//	said               one packet leaves
+//	asleep D           time passes and nobody looks
+//	quick RTT|lost     what becomes of quick probes from now on (lost)
+//	portal HOST|none   who answers instead of the internet
+//	names ok|WHY       whether names resolve
 //	status             RTT and loss
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -59,7 +66,11 @@ type player struct {
 	seq   uint64
 	last  string
 	due   []answer
-	out   strings.Builder
+	quick time.Duration // round trip of quick probes; 0: lost
+	out   bool          // something leaves every 20 ms
+	in    bool          // ... and comes in
+	count int           // of quick probes
+	text  strings.Builder
 }
 
 type answer struct {
@@ -74,14 +85,14 @@ func play(t *testing.T, text string) string {
 		if strings.HasPrefix(line, "\t") {
 			continue // an old answer
 		}
-		p.out.WriteString(line)
+		p.text.WriteString(line)
 		if f := strings.Fields(line); len(f) > 0 && f[0] != "#" {
 			if err := p.do(f); err != nil {
 				t.Fatalf("%q: %v", strings.TrimSpace(line), err)
 			}
 		}
 	}
-	return p.out.String()
+	return p.text.String()
 }
 
 func (p *player) do(f []string) error {
@@ -122,9 +133,34 @@ func (p *player) do(f []string) error {
 		d, err := time.ParseDuration(f[1])
 		p.pass(d)
 		return err
+	case "talk", "chat":
+		d, err := time.ParseDuration(f[1])
+		p.out, p.in = true, f[0] == "chat"
+		p.pass(d)
+		p.out, p.in = false, false
+		return err
+	case "said":
+		p.m.Said(1, p.now)
+	case "asleep":
+		d, err := time.ParseDuration(f[1])
+		p.now = p.now.Add(d)
+		p.m.Asleep(p.now)
+		return err
+	case "quick":
+		p.quick, _ = time.ParseDuration(f[1]) // lost is 0
+	case "portal":
+		p.m.Portal(strings.TrimPrefix(f[1], "none"), p.now)
+		p.say()
+	case "names":
+		p.m.Names(strings.TrimPrefix(strings.Join(f[1:], " "), "ok"), p.now)
+		p.say()
 	case "status":
 		st := p.m.Status()
-		fmt.Fprintf(&p.out, "\t%s: rtt %v, loss %.0f %%, for %v\n", st.State, st.RTT.Round(time.Millisecond), st.Loss, p.now.Sub(st.Since))
+		fmt.Fprintf(&p.text, "\t%s: rtt %v, loss %.0f %%, for %v", st.State, st.RTT.Round(time.Millisecond), st.Loss, p.now.Sub(st.Since))
+		if p.count > 0 {
+			fmt.Fprintf(&p.text, ", %d quick probes so far", p.count)
+		}
+		p.text.WriteByte('\n')
 	default:
 		return fmt.Errorf("unknown command %q", f[0])
 	}
@@ -146,6 +182,20 @@ func (p *player) round(answered bool, rtt time.Duration) {
 func (p *player) pass(d time.Duration) {
 	for end := p.now.Add(d); p.now.Before(end); {
 		p.now = p.now.Add(10 * time.Millisecond)
+		if p.out && p.now.Sub(p.start)%(20*time.Millisecond) == 0 {
+			p.m.Said(1, p.now)
+			if p.in {
+				p.m.Heard()
+			}
+		}
+		if p.m.Ask(p.now) {
+			p.seq++
+			p.count++
+			p.m.Asked(p.seq, p.now)
+			if p.quick > 0 {
+				p.due = append(p.due, answer{p.seq, p.now.Add(p.quick)})
+			}
+		}
 		for len(p.due) > 0 && !p.due[0].at.After(p.now) {
 			p.m.Answered(p.due[0].seq, p.now)
 			p.due = p.due[1:]
@@ -159,7 +209,7 @@ func (p *player) pass(d time.Duration) {
 func (p *player) say() {
 	st := p.m.Status()
 	if text := st.State + ": " + st.Reason; text != p.last {
-		fmt.Fprintf(&p.out, "\t%v %s\n", p.now.Sub(p.start), text)
+		fmt.Fprintf(&p.text, "\t%v %s\n", p.now.Sub(p.start), text)
 		p.last = text
 	}
 }
@@ -172,7 +222,7 @@ func TestAlways(t *testing.T) {
 		seq := uint64(0)
 		for range rapid.IntRange(1, 200).Draw(t, "events") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 700).Draw(t, "ms")) * time.Millisecond)
-			switch rapid.IntRange(0, 9).Draw(t, "event") {
+			switch rapid.IntRange(0, 10).Draw(t, "event") {
 			case 0:
 				m.Link(rapid.Bool().Draw(t, "link"), "no carrier", now)
 			case 1:
@@ -182,6 +232,23 @@ func TestAlways(t *testing.T) {
 				m.Sent(seq, now)
 			case 5, 6, 7:
 				m.Answered(rapid.Uint64Range(0, seq).Draw(t, "seq"), now)
+			case 8:
+				m.Said(rapid.IntRange(0, 3).Draw(t, "said"), now)
+				if m.Ask(now) {
+					seq++
+					m.Asked(seq, now)
+				}
+			case 9:
+				switch rapid.IntRange(0, 3).Draw(t, "rare") {
+				case 0:
+					m.Portal(rapid.SampledFrom([]string{"", "portal.example"}).Draw(t, "portal"), now)
+				case 1:
+					m.Names(rapid.SampledFrom([]string{"", "no answer"}).Draw(t, "names"), now)
+				case 2:
+					m.Heard()
+				default:
+					m.Asleep(now)
+				}
 			default:
 				m.Tick(now)
 			}
@@ -193,6 +260,12 @@ func TestAlways(t *testing.T) {
 				t.Fatalf("%s without link", st.State)
 			case st.Reason == "" || st.Since.After(now):
 				t.Fatalf("no reason or future: %+v", st)
+			case st.Stall && (st.State != wire.UplinkDown || !st.Failed):
+				t.Fatalf("stalled and %s", st.State)
+			case (st.State == wire.UplinkCaptive) != (m.portal != ""):
+				t.Fatalf("%s with portal %q", st.State, m.portal)
+			case len(m.doubt.asked) > burst+int(stall/stallGap)+1 || m.damp.penalty > penaltyMost:
+				t.Fatalf("%d quick probes, penalty %v", len(m.doubt.asked), m.damp.penalty)
 			case st.Loss < 0 || st.Loss > 100 || len(m.probes) > window:
 				t.Fatalf("%+v with %d probes", st, len(m.probes))
 			}
