@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -39,12 +38,12 @@ func BenchmarkWAN(b *testing.B) {
 		})
 	}
 	for range wanRuns {
-		play("netd", (*world).startFastNetd, silentScene(3*time.Second))
+		play("netd", (*world).startBox, silentScene(3*time.Second))
 	}
 	for range 3 {
-		play("netd", (*world).startFastNetd, linkDownScene)
-		play("netd", (*world).startFastNetd, flapScene)
-		play("netd", (*world).startFastNetd, lossScene)
+		play("netd", (*world).startBox, linkDownScene)
+		play("netd", (*world).startBox, flapScene)
+		play("netd", (*world).startBox, lossScene)
 		play("single", (*world).startSingle, lossScene)
 	}
 	play("mwan3", (*world).startMwan3, silentScene(150*time.Second))
@@ -63,11 +62,11 @@ func BenchmarkWAN(b *testing.B) {
 	writeFigures(b, "wan", figures)
 }
 
-// startFastNetd starts netd with a redundant tunnel and probes that are as quick as
-// the site file allows.
-func (w *world) startFastNetd(bin string) {
+// startBox starts netd with the example's site file: a redundant tunnel, and two
+// steady probes a second.
+func (w *world) startBox(bin string) {
 	w.startHub(bin)
-	w.startNetd(bin, func(site string) string { return strings.Replace(site, `every   = "500ms"`, `every = "50ms"`, 1) })
+	w.startNetd(bin, nil)
 	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
 }
 

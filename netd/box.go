@@ -46,6 +46,9 @@ type box struct {
 	ready    bool   // the supervisor has been told
 	news     bool   // publish without waiting for the next second
 
+	passed time.Time // the last step of time
+	idled  time.Time // the last one that was taken though nothing had happened
+
 	events chan func(now time.Time) // done by the loop
 	hands  sync.WaitGroup           // goroutines that send events
 	// For the control socket; both safe for concurrent use.
@@ -61,7 +64,10 @@ type shown struct {
 
 // step is how often time passes for the uplinks' machines; what happens in between
 // is an event and waits for nothing.
-const step = 50 * time.Millisecond
+const step = 10 * time.Millisecond
+
+// lazy is how often the kernel and the tunnels are looked after when nothing happens.
+const lazy = 50 * time.Millisecond
 
 func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 	if err := durable.MkdirAll(env.State, 0o700); err != nil {
@@ -123,6 +129,9 @@ func (b *box) loop(ctx context.Context) error {
 		case f := <-b.events:
 			f(time.Now())
 		case <-tick.C:
+			if !b.pass(time.Now()) {
+				continue
+			}
 		}
 		now := time.Now()
 		for _, u := range b.ups {
@@ -133,6 +142,28 @@ func (b *box) loop(ctx context.Context) error {
 			u.probe(now)
 		}
 	}
+}
+
+// pass lets a step of time pass, after what waits to be known. It reports whether
+// there may be something to do.
+func (b *box) pass(now time.Time) bool {
+	for range len(b.events) {
+		f := <-b.events
+		f(now)
+	}
+	late := !b.passed.IsZero() && now.Sub(b.passed) > 5*step
+	b.passed = now
+	changed := false
+	for _, u := range b.ups {
+		u.sense(now, late)
+		st := u.machine.Status()
+		changed = changed || st.State != u.told.State
+	}
+	if !changed && now.Sub(b.idled) < lazy {
+		return false
+	}
+	b.idled = now
+	return true
 }
 
 // lookAtLinks takes in what is true of the ports now.
@@ -277,7 +308,8 @@ func (b *box) forget(ups []plan.Uplink) {
 			u.usable, u.doomed = usable, !usable
 		}
 		other := slices.ContainsFunc(ups, func(p plan.Uplink) bool { return uplink.Usable(p.State) })
-		if !u.doomed || !other || !u.address.IsValid() {
+		stall := u.machine.Status().Stall // it may be back in a moment, and they with it
+		if !u.doomed || !other || stall || !u.address.IsValid() {
 			continue
 		}
 		n, err := b.kernel.Forget(plan.Mark(i), plan.Addr{Dev: u.cfg.Port, Prefix: u.address})

@@ -79,7 +79,7 @@ func (t *tunnelHands) make(now time.Time) {
 	if err == nil {
 		var paths []tunnel.Path
 		for i, u := range t.b.cfg.Uplinks {
-			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i)})
+			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i) | t.unheard()})
 		}
 		t.tunnel, err = tunnel.Open(t.cfg, keys, paths, t.b.env.Log)
 	}
@@ -112,6 +112,15 @@ func (t *tunnelHands) keys() (k tunnel.Keys, err error) {
 		}
 	}
 	return k, nil
+}
+
+// unheard marks what has copies by several uplinks: the hub answers by one of them,
+// which says nothing against the others.
+func (t *tunnelHands) unheard() uint32 {
+	if t.cfg.Policy == config.Best {
+		return 0
+	}
+	return plan.Unheard
 }
 
 func words(err error) string {

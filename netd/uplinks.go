@@ -12,6 +12,7 @@ import (
 	"clinicgate/netd/link"
 	"clinicgate/netd/plan"
 	"clinicgate/netd/probe"
+	"clinicgate/netd/tap"
 	"clinicgate/netd/uplink"
 )
 
@@ -37,6 +38,7 @@ type uplinkHands struct {
 	asking     chan struct{}   // closed when the DHCP client has ended
 	again      time.Time       // when the server may be asked again
 	prober     *probe.Prober
+	tap        *tap.Tap // nil: there is none
 	round      uint64
 	next       time.Time // of the next round
 }
@@ -80,6 +82,7 @@ func (u *uplinkHands) plug(index int, now time.Time) {
 	u.machine.Link(true, "", now)
 	u.next = now
 	u.openProber(ctx)
+	u.openTap()
 	u.ask(ctx)
 }
 
@@ -129,6 +132,10 @@ func (u *uplinkHands) unplug() {
 	if u.prober != nil {
 		u.prober.Close()
 	}
+	if u.tap != nil {
+		u.tap.Close()
+		u.tap = nil
+	}
 	u.index, u.stop, u.prober = 0, func() {}, nil
 }
 
@@ -167,7 +174,7 @@ func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
 }
 
 // probe sends a round when it is time for one. It runs after settle, so that the
-// way out is there. What can't be sent counts as unanswered.
+// way out is there.
 func (u *uplinkHands) probe(now time.Time) {
 	if u.prober == nil || !u.address.IsValid() || !u.b.safe || now.Before(u.next) {
 		return
@@ -178,9 +185,7 @@ func (u *uplinkHands) probe(now time.Time) {
 	}
 	u.round++
 	u.machine.Sent(u.round, now)
-	if err := u.prober.Send(u.round); err != nil {
-		u.b.env.Log.Debug("probe", "uplink", u.cfg.Name, "err", err)
-	}
+	u.send()
 }
 
 func lines(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") }

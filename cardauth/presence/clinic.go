@@ -44,35 +44,12 @@ type Setup struct {
 	Readers []config.Reader
 	// Holder says whose card a certificate belongs to, or why nobody's.
 	Holder func(*x509.Certificate, time.Time) (trust.Holder, error)
-	// Patient says the same of a patient's card. Readers for patients need it.
-	Patient func(*x509.Certificate, time.Time) (trust.Holder, error)
-	// Pseudonym is what a patient is called outside this program.
-	Pseudonym func(number string) string
-	Rules     session.Rules
 	// Publish is called with the whole state after each change, in the order
 	// of the changes, from one goroutine at a time. It must not block.
-	Publish func(State)
-	// Happened, if set, is told of what began and ended after that was
-	// published, likewise.
-	Happened func([]session.Event)
-	Faults   *daemon.Faults
-	Log      *slog.Logger
+	Publish func([]session.Reader, []session.Session)
+	Faults  *daemon.Faults
+	Log     *slog.Logger
 }
-
-// A State is all there is at one moment.
-type State struct {
-	Readers  []session.Reader
-	Sessions []session.Session
-	Care     []session.Care
-}
-
-// A seat is the place of a reader in its room.
-type seat struct {
-	room     string
-	patients bool
-}
-
-func seatOf(c config.Reader) seat { return seat{c.Room, c.Patients} }
 
 // A Clinic is all readers of the box. Its methods are safe for concurrent use.
 type Clinic struct {
@@ -81,12 +58,12 @@ type Clinic struct {
 
 	mu      sync.Mutex // held while publishing: what is published is in order
 	machine *session.Machine
-	readers map[seat]*reader
+	readers map[string]*reader // by room
 }
 
 // New returns a clinic whose readers are not looked at yet.
 func New(s Setup) *Clinic {
-	return &Clinic{Setup: s, machine: session.New(s.Rules), readers: map[seat]*reader{}}
+	return &Clinic{Setup: s, machine: session.New(), readers: map[string]*reader{}}
 }
 
 // Run watches the readers until ctx ends; pcscd may come and go. At the end every
@@ -103,7 +80,7 @@ func (c *Clinic) Run(ctx context.Context) error {
 	following.Wait()
 	c.do(func(m *session.Machine) (events []session.Event) {
 		for _, s := range m.Sessions() {
-			events = append(events, m.End(time.Now(), s.ID, session.Stopped)...)
+			events = append(events, m.End(s.ID, session.Stopped)...)
 		}
 		return events
 	})
@@ -160,9 +137,9 @@ func (c *Clinic) saw(ctx context.Context, remote bool, all []pcsc.State) {
 			continue
 		}
 		now := match(all, conf.Match)
-		r := c.at(seatOf(conf))
+		r := c.at(conf.Room)
 		if r != nil && (now == nil || r.name != now.Reader) {
-			c.detach(seatOf(conf), r)
+			c.detach(conf.Room, r)
 			r = nil
 		}
 		if now == nil {
@@ -212,28 +189,14 @@ func names(all []pcsc.State) string {
 	return strings.Join(quoted, ", ")
 }
 
-// match finds the first reader whose name begins as configured. The contactless
-// half of a reader is none: a card in a pocket would be present to it.
+// match finds the first reader whose name begins as configured.
 func match(all []pcsc.State, start string) *pcsc.State {
 	for i := range all {
-		if strings.HasPrefix(all[i].Reader, start) && !contactless(all[i].Reader) {
+		if strings.HasPrefix(all[i].Reader, start) {
 			return &all[i]
 		}
 	}
 	return nil
-}
-
-// contactless says of a reader, by its name, that it reaches cards through the
-// air. Drivers name the halves of a reader with two; the card's answer to reset
-// doesn't tell.
-func contactless(name string) bool {
-	upper := strings.ToUpper(name)
-	for _, word := range []string{"PICC", "CONTACTLESS", "-CL ", " CL ", "NFC"} {
-		if strings.Contains(upper+" ", word) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *reader {
@@ -243,10 +206,9 @@ func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *r
 		bus = c.Rooms
 	}
 	r := newReader(c, bus, name, cancel)
-	r.patients = conf.Patients
 	c.do(func(m *session.Machine) []session.Event {
-		c.readers[seatOf(conf)] = r
-		m.Attach(time.Now(), name, conf.Room, conf.Patients)
+		c.readers[conf.Room] = r
+		m.Attach(time.Now(), name, conf.Room)
 		return nil
 	})
 	c.running.Go(func() { r.run(ctx) })
@@ -254,19 +216,19 @@ func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *r
 }
 
 // detach ends a reader's session at once; its goroutine follows when it can.
-func (c *Clinic) detach(at seat, r *reader) {
+func (c *Clinic) detach(room string, r *reader) {
 	r.cancel()
 	c.Faults.Clear(faultCard, "reader "+r.name)
 	c.do(func(m *session.Machine) []session.Event {
-		delete(c.readers, at)
-		return m.Detach(time.Now(), r.name)
+		delete(c.readers, room)
+		return m.Detach(r.name)
 	})
 }
 
-func (c *Clinic) at(s seat) *reader {
+func (c *Clinic) at(room string) *reader {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readers[s]
+	return c.readers[room]
 }
 
 // do gives f the machine, and logs and publishes what came of it.
@@ -274,15 +236,8 @@ func (c *Clinic) do(f func(*session.Machine) []session.Event) []session.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	events := f(c.machine)
-	c.Publish(State{c.machine.Readers(), c.machine.Sessions(), c.machine.Care()})
-	if c.Happened != nil && len(events) > 0 {
-		c.Happened(events)
-	}
+	c.Publish(c.machine.Readers(), c.machine.Sessions())
 	for _, e := range events {
-		if e.Care != nil {
-			c.Log.Info("care", "id", e.Care.ID, "basis", string(e.Care.Basis), "room", e.Care.Room, "ended", string(e.Ended))
-			continue
-		}
 		attrs := []any{"sid", e.Session.ID, "role", e.Session.Role, "room", e.Session.Room, "reader", e.Session.Reader}
 		if e.Ended == "" {
 			c.Log.Info("session begins", attrs...)
@@ -334,17 +289,17 @@ func (c *Clinic) Live(id string) (session.Session, bool) {
 	return c.machine.Live(id)
 }
 
-// Room returns a room's reader for professionals and its session, if there are.
+// Room returns the reader of a room and its session, if there are.
 func (c *Clinic) Room(room string) (r session.Reader, s session.Session, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, x := range c.machine.Readers() {
-		if x.Room == room && !x.Patients {
+		if x.Room == room {
 			r, ok = x, true
 		}
 	}
 	for _, x := range c.machine.Sessions() {
-		if ok && x.Reader == r.Name {
+		if x.Room == room {
 			s = x
 		}
 	}

@@ -2,7 +2,6 @@ package presence
 
 import (
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,19 +14,18 @@ import (
 	"clinicgate/cardauth/trust"
 )
 
-// identify reads who the card says it is, by the key for that use. Only then is
-// the PIN worth a try.
-func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
+// identify reads who the card says it is. Only then is the PIN worth a try.
+func (r *reader) identify() (*proofOf, trust.Holder, error) {
 	var none trust.Holder
 	c, err := card.Select(r.link)
 	if err != nil {
 		return nil, none, r.unreadable(err)
 	}
-	cert, err := c.Certificate(use)
+	cert, err := c.Certificate(proof.Authentication)
 	if err != nil {
 		return nil, none, r.unreadable(err)
 	}
-	holder, err := r.c.judge(cert, r.patients)
+	holder, err := r.c.Holder(cert, time.Now())
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
@@ -35,16 +33,7 @@ func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
-	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert}, holder, nil
-}
-
-// judge asks whose card a certificate belongs to. A reader for patients takes
-// theirs only, and no other reader does.
-func (c *Clinic) judge(cert *x509.Certificate, patients bool) (trust.Holder, error) {
-	if patients {
-		return c.Patient(cert, time.Now())
-	}
-	return c.Holder(cert, time.Now())
+	return &proofOf{newID(), c, cert.PublicKey, kind}, holder, nil
 }
 
 func (r *reader) unreadable(err error) error {

@@ -1,7 +1,6 @@
 package presence
 
 import (
-	"crypto/x509"
 	"errors"
 	"net/netip"
 	"time"
@@ -136,6 +135,4 @@ type proofOf struct {
 	card card.Card
 	key  any // its public key
 	kind proof.Kind
-	use  proof.Use
-	cert *x509.Certificate // whose key it is
 }

@@ -143,7 +143,7 @@ func utc(t time.Time) time.Time {
 func IDs() []string {
 	return []string{
 		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
-		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "tunnel.broken", "tunnel.down",
+		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "tunnel.broken", "tunnel.down",
 	}
 }
 
@@ -192,8 +192,11 @@ func (u Uplink) faults(now time.Time, add adder) {
 	case u.Status.State == wire.UplinkDown && (u.Status.Failed || lasted >= leaseGrace):
 		add("uplink.down", wire.Alarm, "uplink "+c.Name, fmt.Sprintf("nothing comes back through %s: %s", c.Port, u.Status.Reason),
 			fmt.Sprintf("restart the modem of %s; if that does not help, call the provider", c.Name))
+	case u.Status.State == wire.UplinkCaptive:
+		add("uplink.captive", wire.Alarm, "uplink "+c.Name, u.Status.Reason,
+			fmt.Sprintf("sign in from a computer at the modem of %s, or ask the provider to let this box pass", c.Name))
 	case u.Status.State == wire.UplinkDegraded && lasted >= linkGrace:
-		add("uplink.degraded", wire.Warning, "uplink "+c.Name, fmt.Sprintf("%s loses packets: %s", c.Port, u.Status.Reason),
+		add("uplink.degraded", wire.Warning, "uplink "+c.Name, fmt.Sprintf("%s works badly: %s", c.Port, u.Status.Reason),
 			fmt.Sprintf("if it lasts, tell the provider of %s", c.Name))
 	}
 }

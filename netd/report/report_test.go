@@ -110,7 +110,8 @@ func TestFaults(t *testing.T) {
 			a(wire.UplinkDown, "3 probes in a row unanswered", "07:59:59")(s)
 			s.Uplinks[0].Status.Failed = true
 		}, "uplink.down uplink isp-a: nothing comes back through wan1: 3 probes in a row unanswered"},
-		"lossy":            {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 loses packets: 5 of 20 probes lost"},
+		"lossy":            {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 works badly: 5 of 20 probes lost"},
+		"sign-in page":     {a(wire.UplinkCaptive, "a sign-in page of x answers", "07:59:59"), "uplink.captive uplink isp-a: a sign-in page of x answers"},
 		"LAN cable out":    {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
 		"firewall refused": {func(s *Snapshot) { s.Firewall = "line 4" }, "firewall.failed netd: line 4"},
 		"kernel refused":   {func(s *Snapshot) { s.Kernel = "add route: exists" }, "netd.kernel netd: add route: exists"},
