@@ -31,6 +31,7 @@ type bind struct {
 	way   atomic.Pointer[steer.Way]
 	sent  atomic.Int64 // when something last was, in Unix nanoseconds
 	out   sync.Pool    // *batch
+	calls *calls
 
 	dealing sync.Mutex // held while datagrams are dealt out and sent
 	dealer  steer.Dealer
@@ -40,10 +41,10 @@ type bind struct {
 var _ conn.Bind = (*bind)(nil)
 
 func newBind(paths []Path) *bind {
-	b := &bind{hands: make([][][]byte, len(paths)), out: sync.Pool{New: func() any { return newBatch() }}}
+	b := &bind{calls: newCalls(), hands: make([][][]byte, len(paths)), out: sync.Pool{New: func() any { return newBatch() }}}
 	b.way.Store(&steer.Way{})
 	for _, p := range paths {
-		path := &path{Path: p, in: newBatch()}
+		path := &path{Path: p, in: newBatch(), calls: b.calls}
 		path.changed.L = &path.mu
 		b.paths = append(b.paths, path)
 	}
@@ -91,10 +92,13 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	addr := net.UDPAddrFromAddrPort(to.AddrPort)
 	m := b.out.Get().(*batch)
 	defer b.out.Put(m)
-	if len(way.Shares) > 0 && !handshake(bufs) {
+	err := errNoPath
+	switch {
+	case len(bufs) == 1 && len(bufs[0]) == callSize && bufs[0][0] == typeCall:
+		return b.call(m, bufs[0], way, to.AddrPort)
+	case len(way.Shares) > 0 && !handshake(bufs):
 		return b.deal(m, bufs, way, addr)
 	}
-	err := errNoPath
 	for _, i := range way.All {
 		err = better(err, b.paths[i].send(m, bufs, addr))
 	}
@@ -107,6 +111,31 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		b.sent.Store(time.Now().UnixNano())
 	}
 	return err
+}
+
+// call sends a handshake initiation by every path, each with its own cookie.
+func (b *bind) call(m *batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
+	b.calls.note(to, msg)
+	err, now := errNoPath, time.Now()
+	for _, i := range union(way.All, way.Small) {
+		p := b.paths[i]
+		err = better(err, p.send(m, [][]byte{p.jar.stamp(to, msg, now)}, net.UDPAddrFromAddrPort(to)))
+	}
+	if err == nil {
+		b.sent.Store(now.UnixNano())
+	}
+	return err
+}
+
+// union is what is in either list, once.
+func union(a, b []int) []int {
+	all := slices.Clone(a)
+	for _, i := range b {
+		if !slices.Contains(all, i) {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 // handshake reports whether this is one of WireGuard's messages that are not data

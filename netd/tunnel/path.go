@@ -28,8 +28,10 @@ type path struct {
 	heard atomic.Int64  // when the hub was last, in Unix nanoseconds
 	count atomic.Uint64 // of datagrams received
 	sent  atomic.Uint64 // bytes
-	from  *endpoint     // the last sender; the receiver's own
-	in    *batch        // the receiver's own
+	calls *calls
+	jar   jar
+	from  *endpoint // the last sender; the receiver's own
+	in    *batch    // the receiver's own
 }
 
 func (p *path) start() bool {
@@ -140,7 +142,13 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 			continue
 		}
 		for i := range n {
-			eps[i] = p.sender(p.in.msgs[i].Addr.(*net.UDPAddr))
+			from := p.sender(p.in.msgs[i].Addr.(*net.UDPAddr))
+			eps[i] = from
+			if sizes[i] == cookieSize && bufs[i][0] == typeCookie {
+				if value, ok := p.calls.open(from.AddrPort, bufs[i][:cookieSize]); ok {
+					p.jar.put(from.AddrPort, value, time.Now())
+				}
+			}
 		}
 		if n > 0 {
 			p.heard.Store(time.Now().UnixNano())

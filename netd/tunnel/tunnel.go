@@ -59,6 +59,9 @@ func Open(cfg config.Tunnel, keys Keys, paths []Path, log *slog.Logger) (*Tunnel
 	log = log.With("tunnel", cfg.Name)
 	say := func(format string, args ...any) { log.Debug(fmt.Sprintf(format, args...)) }
 	t := &Tunnel{cfg: cfg, keys: keys, bind: newBind(paths), calls: make([]call, len(cfg.Hubs))}
+	for _, h := range cfg.Hubs {
+		t.bind.calls.know(h.Endpoint, h.PeerKey)
+	}
 	t.dev = device.NewDevice(nic, t.bind, &device.Logger{Verbosef: say, Errorf: say})
 	err = errors.Join(t.dev.IpcSet("private_key="+hexKey(keys.Private)+"\n"), t.dev.Up())
 	if err != nil {
