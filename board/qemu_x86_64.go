@@ -23,6 +23,7 @@ var QEMUx86_64 = Board{
 		System: []string{
 			"i6300esb nowayout=1 heartbeat=30",
 			"virtio_net", "ext4",
+			"efivarfs", "nls_cp437", "nls_ascii", "nls_utf8", "vfat", // boot entries and kernel images of updates
 			"button", "evdev", // the power button
 			"xhci_pci", // card readers are driven from user space
 			"tun", "macvlan", "wireguard",
@@ -35,7 +36,7 @@ var QEMUx86_64 = Board{
 			// netd's classes of traffic, and shaping.
 			"xt_dscp", "xt_CLASSIFY", "sch_htb", "sch_fq_codel",
 		},
-		Stick: []string{"usb_storage delay_use=0", "sd_mod", "nls_cp437", "nls_ascii", "nls_utf8", "vfat"},
+		Stick: []string{"usb_storage delay_use=0", "sd_mod"},
 	},
-	Disk: Disk{ESP: 64, Root: 96, Data: 1024},
+	Disk: Disk{ESP: 96, Root: 96, Data: 1024},
 }

@@ -19,14 +19,26 @@ import (
 // An authority says whose card a certificate belongs to, by the anchors loaded
 // last.
 type authority struct {
-	env     *daemon.Env
-	files   []string
-	rules   trust.Rules
-	anchors atomic.Pointer[trust.Anchors]
+	env   *daemon.Env
+	rules trust.Rules
+
+	staff, patients anchors
+	patientPolicy   x509.OID
+}
+
+// anchors are the trusted authorities for one kind of card.
+type anchors struct {
+	files []string
+	now   atomic.Pointer[trust.Anchors]
 }
 
 func newAuthority(env *daemon.Env, cfg config.Config) *authority {
-	return &authority{env: env, files: cfg.Anchors, rules: trust.Rules{Policy: cfg.Policy, Roles: cfg.Roles}}
+	a := &authority{env: env, rules: trust.Rules{Policy: cfg.Policy, Roles: cfg.Roles}}
+	a.staff.files = cfg.Anchors
+	if p := cfg.Patients; p != nil {
+		a.patients.files, a.patientPolicy = p.Anchors, p.Policy
+	}
+	return a
 }
 
 // Faults of anchors.
@@ -36,8 +48,22 @@ const (
 )
 
 // load reads the anchor files in dir. A file that can't be used is a fault and
-// leaves the anchors as they were.
+// leaves the anchors of its kind as they were.
 func (a *authority) load(dir string, now time.Time) {
+	var missing, expired []wire.Fault
+	for _, kind := range []*anchors{&a.staff, &a.patients} {
+		m := kind.load(dir)
+		missing = append(missing, m...)
+		if in := kind.now.Load(); in != nil && len(m) == 0 {
+			expired = append(expired, outOfDate(in, now)...)
+		}
+	}
+	a.env.Faults.Keep(faultAnchorMissing, missing...)
+	a.env.Faults.Keep(faultAnchorExpired, expired...)
+}
+
+// load reads the files of one kind and says which can't be used.
+func (a *anchors) load(dir string) []wire.Fault {
 	var all []byte
 	var missing []wire.Fault
 	for _, name := range a.files {
@@ -52,27 +78,24 @@ func (a *authority) load(dir string, now time.Time) {
 		}
 		all = append(append(all, data...), '\n')
 	}
-	a.env.Faults.Keep(faultAnchorMissing, missing...)
-	if len(missing) > 0 {
-		return
+	if len(missing) > 0 || len(a.files) == 0 {
+		return missing
 	}
-	anchors, err := trust.ParseAnchors(all)
-	if err != nil { // each file was good by itself
-		a.env.Log.Error("read anchors", "err", err)
-		return
+	if parsed, err := trust.ParseAnchors(all); err == nil { // each file was good by itself
+		a.now.Store(parsed)
 	}
-	a.anchors.Store(anchors)
-	a.checkExpiry(anchors, now)
+	return nil
 }
 
-func (a *authority) checkExpiry(anchors *trust.Anchors, now time.Time) {
-	var expired []wire.Fault
-	if names := anchors.Expired(now); len(names) > 0 {
-		expired = append(expired, wire.Fault{Severity: wire.Alarm, Where: "anchors",
-			What: fmt.Sprintf("not valid at %s: %s", now.UTC().Format(time.DateOnly), strings.Join(names, ", ")),
-			Do:   "if the date is right, get the new CA certificates from whoever issues the cards; else set the clock"})
+// outOfDate is the fault of anchors that are not valid now.
+func outOfDate(in *trust.Anchors, now time.Time) []wire.Fault {
+	names := in.Expired(now)
+	if len(names) == 0 {
+		return nil
 	}
-	a.env.Faults.Keep(faultAnchorExpired, expired...)
+	return []wire.Fault{{Severity: wire.Alarm, Where: "anchors",
+		What: fmt.Sprintf("not valid at %s: %s", now.UTC().Format(time.DateOnly), strings.Join(names, ", ")),
+		Do:   "if the date is right, get the new CA certificates from whoever issues the cards; else set the clock"}}
 }
 
 // plain cuts folders from a file error.
@@ -83,11 +106,24 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// holder decides about one certificate.
+// holder decides about a professional's certificate.
 func (a *authority) holder(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
-	anchors := a.anchors.Load()
-	if anchors == nil {
-		return trust.Holder{}, &session.Refusal{Kind: session.NotReady, Detail: "the gateway has no trust anchors for cards; tell the technician"}
+	in := a.staff.now.Load()
+	if in == nil {
+		return trust.Holder{}, notReady()
 	}
-	return anchors.Holder(cert, a.rules, now)
+	return in.Holder(cert, a.rules, now)
+}
+
+// patient decides about a patient's.
+func (a *authority) patient(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
+	in := a.patients.now.Load()
+	if in == nil {
+		return trust.Holder{}, notReady()
+	}
+	return in.Patient(cert, a.patientPolicy, now)
+}
+
+func notReady() error {
+	return &session.Refusal{Kind: session.NotReady, Detail: "the gateway has no trust anchors for cards; tell the technician"}
 }

@@ -38,10 +38,15 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
+	patientKey, err := openPatientKey(env)
+	if err != nil {
+		return err
+	}
 	pub := &publisher{env: env, keys: tokens.JWKS()}
 	auth := newAuthority(env, cfg)
 	clinic := presence.New(presence.Setup{
-		Bus: bus{}, Readers: cfg.Readers, Holder: auth.holder, Publish: pub.publish,
+		Bus: bus{}, Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
+		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
 		Faults: env.Faults, Log: env.Log,
 	})
 	anchors := filepath.Join(filepath.Dir(env.Site), "anchors")

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"clinicgate/cardauth/presence"
 	"clinicgate/cardauth/serve"
 	"clinicgate/cardauth/session"
 	"clinicgate/firmware/daemon"
@@ -20,10 +21,24 @@ type publisher struct {
 // times a second, and each change wakes every consumer.
 const grain = 10 * time.Second
 
-func (p *publisher) publish(readers []session.Reader, sessions []session.Session) {
-	if err := p.env.Publish(wire.CardFile, p.card(readers, sessions)); err != nil {
+func (p *publisher) publish(s presence.State) {
+	card := p.card(s.Readers, s.Sessions)
+	card.Care = care(s.Care)
+	if err := p.env.Publish(wire.CardFile, card); err != nil {
 		p.env.Log.Error("publish", "err", err)
 	}
+}
+
+func care(all []session.Care) (out []wire.Care) {
+	for _, c := range all {
+		w := wire.Care{ID: c.ID, Session: c.Session, Patient: c.Patient, Basis: string(c.Basis), Since: stamp(c.Since)}
+		if !c.Until.IsZero() {
+			until := stamp(c.Until)
+			w.Until = &until
+		}
+		out = append(out, w)
+	}
+	return out
 }
 
 func (p *publisher) card(readers []session.Reader, sessions []session.Session) *wire.Card {
@@ -31,13 +46,14 @@ func (p *publisher) card(readers []session.Reader, sessions []session.Session) *
 	since := map[string]time.Time{}
 	for _, s := range sessions {
 		since[s.Reader] = s.Since
-		presence := s.Proven.Truncate(grain)
-		if presence.Before(s.Since) {
-			presence = s.Since
+		proven := s.Proven.Truncate(grain)
+		if proven.Before(s.Since) {
+			proven = s.Since
 		}
 		out.Sessions = append(out.Sessions, wire.Session{
 			ID: s.ID, Role: s.Role, Subject: s.Subject, Room: s.Room,
-			Since: stamp(s.Since), Presence: stamp(presence), CertHash: s.CertHash,
+			Since: stamp(s.Since), Presence: stamp(proven), CertHash: s.CertHash,
+			Patient: s.Patient, PIN: s.PIN,
 		})
 	}
 	for _, r := range readers {

@@ -101,7 +101,7 @@ func TestExpire(t *testing.T) {
 func TestPortFault(t *testing.T) {
 	f, set := newTestFaults()
 	for _, p := range []port.Port{{Name: "lan"}, {Name: "lan", There: true}, {Name: "lan", There: true, Carrier: true}} {
-		_, fault := p.Fit([]netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")})
+		_, fault := p.Fit([]netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, false)
 		f.port(fault)
 		if got := ids(set); got != fault.ID {
 			t.Errorf("got %q, want %s alone", got, fault.ID)

@@ -73,6 +73,7 @@ func (x *crossing) gateway(name string, host, priority int) *gateway {
 		"-P FORWARD DROP",
 		"-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 		"-A FORWARD -i lan -o wan1 -p tcp --syn -j ACCEPT",
+		"-A FORWARD -i lan -o wan1 -p udp -j ACCEPT",
 		"-t nat -A POSTROUTING -o wan1 -s 10.20.0.0/24 -j SNAT --to-source " + outside,
 	} {
 		_, err := proc.Run(context.Background(), g.space, append([]string{"iptables"}, strings.Fields(rule)...)...)

@@ -196,3 +196,42 @@ func TestInteropFRRBackup(t *testing.T) {
 		t.Errorf("%s is at %q, want ours %q", shared, got, want)
 	}
 }
+
+// Both at the virtual hardware address, each as the better one, for both families.
+func TestInteropFRRBothVirtual(t *testing.T) {
+	for name, p := range map[string]struct{ theirs, ours int }{"they win": {150, 100}, "we win": {100, 150}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClinic(t)
+			c.desk6()
+			a := c.virtual("a", "10.20.0.3/24", p.ours)
+			a.are(wire.RoleMaster)
+			f := c.frr("10.20.0.2/24", p.theirs)
+			state, ours := "Master", wire.RoleBackup
+			if p.ours > p.theirs {
+				state, ours = "Backup", wire.RoleMaster
+			}
+			f.shows("v4", state)
+			f.shows("v6", state)
+			a.are(ours)
+			time.Sleep(time.Second) // ten intervals: nobody moves
+			f.shows("v4", state)
+			f.shows("v6", state)
+			a.are(ours)
+			c.at(frrMAC, frrMAC6)
+			if p.ours > p.theirs {
+				a.proc.Stop(5 * time.Second)
+				f.shows("v4", "Master")
+				f.shows("v6", "Master")
+				c.at(frrMAC, frrMAC6)
+				a.start()
+			} else {
+				f.vrrp.Stop(5 * time.Second)
+				c.ip(f.space, "link", "set", "dev", "vrrp4-20", "down") // vrrpd's end leaves them up
+				c.ip(f.space, "link", "set", "dev", "vrrp6-20", "down")
+			}
+			a.are(wire.RoleMaster)
+			c.at(frrMAC, frrMAC6)
+		})
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -13,8 +12,8 @@ import (
 	"clinicgate/failoverd/announce"
 	"clinicgate/failoverd/config"
 	"clinicgate/failoverd/guard"
-	"clinicgate/failoverd/packet"
 	"clinicgate/failoverd/port"
+	"clinicgate/failoverd/vmac"
 	"clinicgate/failoverd/vrrp"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/metric"
@@ -38,6 +37,7 @@ type group struct {
 	inbox  chan received
 	claims chan claim
 	opened chan *passage
+	orders chan func()
 
 	line    *line         // nil while the port is unfit
 	passage *passage      // a claim on its way through the gate
@@ -74,6 +74,7 @@ func newGroup(cfg config.Group, h household, index int) *group {
 		inbox:  make(chan received, 64),
 		claims: make(chan claim, 16),
 		opened: make(chan *passage),
+		orders: make(chan func()),
 		form:   forms(cfg),
 	}
 }
@@ -97,7 +98,7 @@ func (g *group) poke() {
 
 // run is the group's life. Its end is graceful: the other box is told at once.
 func (g *group) run(ctx context.Context) error {
-	defer g.unplug()
+	defer g.leave()
 	g.look()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -118,6 +119,8 @@ func (g *group) run(ctx context.Context) error {
 			g.conflict(c)
 		case p := <-g.opened:
 			g.through(p)
+		case f := <-g.orders:
+			f()
 		case <-timer.C:
 			g.drain()
 			g.step(vrrp.Tick{})
@@ -173,7 +176,7 @@ func (g *group) look() {
 		g.log.Error("look at port", "err", err)
 		return
 	}
-	self, fault := p.Fit(g.cfg.Addresses)
+	self, fault := p.Fit(g.cfg.Addresses, g.cfg.Priority == config.Owner)
 	g.faults.port(fault)
 	if fault != nil {
 		g.sync.tell(g, fault.What)
@@ -185,7 +188,7 @@ func (g *group) look() {
 		g.out(why)
 		return
 	}
-	if l := g.line; l == nil || l.deaf.Load() || l.index != p.Index || l.self != self {
+	if l := g.line; l == nil || l.deaf.Load() || l.index != p.Index || l.self != self || l.seat.gone() {
 		l, err := plug(p, self, g)
 		if err != nil {
 			g.log.Error("open port", "err", err)
@@ -206,7 +209,14 @@ func (g *group) restore(p port.Port) {
 	if g.router.Status().State != vrrp.Active || g.passage != nil {
 		return
 	}
-	if !p.Missing(g.cfg.Addresses) {
+	if g.line.seat.virtual() {
+		var err error
+		if p, err = port.Look(g.line.seat.device, announce.Ours); err != nil {
+			g.log.Error("look at virtual port", "err", err)
+			return
+		}
+	}
+	if !p.Missing(g.standing()) {
 		if !time.Now().Before(g.renew) {
 			g.own()
 		}
@@ -234,7 +244,7 @@ func (g *group) own() bool {
 // out ends the group's part in the game until its port is fit again.
 func (g *group) out(reason string) {
 	g.step(vrrp.Stop{Reason: reason})
-	g.unplug()
+	g.leave()
 }
 
 func (g *group) unplug() {
@@ -242,6 +252,19 @@ func (g *group) unplug() {
 		g.line.close()
 		g.line = nil
 	}
+}
+
+// leave unplugs, and nothing of the group stays on the box.
+func (g *group) leave() {
+	if g.line == nil {
+		return
+	}
+	if s := g.line.seat; s.virtual() {
+		if err := vmac.Remove(s.index); err != nil {
+			g.log.Warn("leave port", "err", err)
+		}
+	}
+	g.unplug()
 }
 
 // step moves the router and does what it says.
@@ -280,7 +303,7 @@ func (g *group) do(a vrrp.Action) error {
 	case vrrp.Release:
 		g.callBack()
 		g.renew = time.Time{}
-		err := announce.Release(g.line.index, g.cfg.Port, g.cfg.Addresses)
+		err := g.vacate()
 		g.tellGuard(g.guard.Free(g.cfg.Name))
 		return err
 	case vrrp.Announce:
@@ -289,7 +312,7 @@ func (g *group) do(a vrrp.Action) error {
 		}
 		var failed []error
 		for _, p := range g.cfg.Addresses {
-			failed = append(failed, g.line.voice.Say(p.Addr()))
+			failed = append(failed, g.line.seat.voice.Say(p.Addr()))
 		}
 		return errors.Join(failed...)
 	}
@@ -304,7 +327,7 @@ func (g *group) claim() error {
 	}
 	g.keep()
 	g.renew = time.Now().Add(announce.Renew)
-	return announce.Claim(g.line.index, g.cfg.Port, g.cfg.Addresses)
+	return g.occupy()
 }
 
 // leastHold is the least time the guard gives this program to show itself: a busy
@@ -315,7 +338,7 @@ const leastHold = 100 * time.Millisecond
 // box may take over.
 func (g *group) keep() {
 	g.tellGuard(g.guard.Keep(guard.Hold{
-		Group: g.cfg.Name, Index: g.line.index, Device: g.cfg.Port,
+		Group: g.cfg.Name, Index: g.line.seat.index, Device: g.line.seat.device,
 		For: max(leastHold, 3*g.cfg.Interval), Addresses: g.cfg.Addresses,
 	}))
 }
@@ -326,30 +349,6 @@ func (g *group) tellGuard(err error) {
 	if err != nil {
 		g.log.Debug("guard", "err", err)
 	}
-}
-
-// send sends one advertisement: in the checksum form the other box uses, or, as
-// long as none was heard, in both, because each drops the other's.
-func (g *group) send(priority uint8) error {
-	m := advert.Message{VRID: g.cfg.VRID, Priority: priority, Interval: g.cfg.Interval, Addresses: g.hosts()}
-	for _, form := range g.form {
-		msg, err := m.Append(nil, form, g.line.self, packet.Group(g.line.self))
-		if err != nil {
-			return err
-		}
-		if err := g.line.conn.Send(msg); err != nil {
-			return err
-		}
-		g.sent.Inc()
-	}
-	return nil
-}
-
-func (g *group) hosts() (all []netip.Addr) {
-	for _, p := range g.cfg.Addresses {
-		all = append(all, p.Addr())
-	}
-	return all
 }
 
 // take is one packet or one refusal from the line.

@@ -169,3 +169,40 @@ func TestInteropKeepalivedBackup(t *testing.T) {
 		t.Errorf("%s is at %q, want ours %q", shared, got, want)
 	}
 }
+
+// Both at the virtual hardware address, each as the better one: the workstation
+// never learns another.
+func TestInteropKeepalivedBothVirtual(t *testing.T) {
+	for name, p := range map[string]struct{ theirs, ours int }{"they win": {150, 100}, "we win": {100, 150}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClinic(t)
+			c.desk6()
+			a := c.virtual("a", "10.20.0.3/24", p.ours)
+			a.are(wire.RoleMaster)
+			k := c.keepalivedWith("10.20.0.2/24", p.theirs, shared+"/24", "use_vmac")
+			if p.theirs > p.ours {
+				k.says("Entering MASTER STATE")
+				c.eventually("ours follows keepalived", func() bool {
+					return a.group().Reason == "10.20.0.2 is master with priority 150, this box has 100"
+				})
+				c.eventually("it answers", func() bool { return c.owner() == frrMAC })
+				k.proc.Stop(5 * time.Second)
+				a.is(wire.RoleMaster)
+			} else {
+				k.says("Entering BACKUP STATE")
+				time.Sleep(2 * time.Second) // twenty intervals
+				if out := k.output(); strings.Contains(out, "MASTER STATE") {
+					t.Fatalf("keepalived did not accept our advertisements:\n%s", out)
+				}
+				a.proc.Stop(5 * time.Second)
+				k.says("Entering MASTER STATE")
+				c.eventually("it answers", func() bool { return c.owner() == frrMAC })
+				a.start()
+				a.is(wire.RoleMaster)
+				c.eventually("keepalived yields", func() bool { return strings.Count(k.output(), "Entering BACKUP STATE") == 2 })
+			}
+			c.at(frrMAC, frrMAC6)
+		})
+	}
+}

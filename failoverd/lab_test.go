@@ -77,8 +77,10 @@ func (c *clinic) ip(s *netns.Space, args ...string) string {
 }
 
 // reachable pings the shared address once from the workstation.
-func (c *clinic) reachable() bool {
-	_, err := proc.Run(context.Background(), c.desk, "ping", "-c1", "-W1", shared)
+func (c *clinic) reachable() bool { return c.ping(shared) }
+
+func (c *clinic) ping(addr string) bool {
+	_, err := proc.Run(context.Background(), c.desk, "ping", "-c1", "-W1", addr)
 	return err == nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"clinicgate/failoverd/config"
 	"clinicgate/failoverd/guard"
 	"clinicgate/failoverd/port"
+	"clinicgate/failoverd/vmac"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/metric"
 )
@@ -28,19 +29,36 @@ func main() {
 }
 
 // release is what the guard does when this program can't.
-func release(h guard.Hold) error { return announce.Release(h.Index, h.Device, h.Addresses) }
+func release(h guard.Hold) error {
+	if vmac.Is(h.Device) {
+		return vmac.Remove(h.Index)
+	}
+	return announce.Release(h.Index, h.Device, h.Addresses)
+}
 
 // lookAgain bounds how long a change of a port can go unseen if the kernel's
 // message about it was lost.
 const lookAgain = 5 * time.Second
 
-func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
-	swept, err := announce.Sweep()
+// sweep takes off what a killed run left: the other box may have it by now.
+func sweep(env *daemon.Env) error {
+	devices, err := vmac.Sweep()
+	for _, d := range devices {
+		env.Log.Warn("removed a virtual port that a killed run left", "device", d)
+	}
 	if err != nil {
 		return err
 	}
-	for _, a := range swept {
+	addresses, err := announce.Sweep()
+	for _, a := range addresses {
 		env.Log.Warn("took off an address that a killed run left", "address", a)
+	}
+	return err
+}
+
+func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
+	if err := sweep(env); err != nil {
+		return err
 	}
 	var metrics metric.Set
 	rep := newReport(env, &metrics, cfg)
@@ -67,6 +85,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		}
 	}
 	mux := http.NewServeMux()
+	move := &handover{env: env, log: env.Log, groups: groups}
+	if copying != nil {
+		move.copy = copying.Sync
+		tasks = append(tasks, daemon.Task{Name: "notes", Run: move.hear})
+	}
+	move.resume()
+	move.serve(mux)
 	mux.Handle("GET /metrics", &metrics)
 	tasks = append(tasks,
 		daemon.Task{Name: "watch ports", Run: func(ctx context.Context) error { return port.Watch(ctx, look) }},

@@ -229,6 +229,19 @@ func TestFirmwareBootsTheDisk(t *testing.T) {
 	if err := vm.Wait(bootLimit); err != nil {
 		t.Fatal(err)
 	}
+
+	// The first start came from the well-known file and has left boot entries.
+	vm = start(t, cfg)
+	expect(t, vm, `BdsDxe: starting Boot00CA "clinicgate a"`)
+	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
+	expect(t, vm, `FAULT /data/site`)
+	if err := vm.PressPower(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, vm, `clinicgate: power off`)
+	if strings.Contains(vm.Transcript(), "FAULT slots") {
+		t.Error("the box has trouble with its slots")
+	}
 }
 
 // One changed bit in the root partition, in a file system block or in the tree

@@ -35,12 +35,14 @@ type options struct {
 
 // built names the files of a build, all in its output folder.
 type built struct {
-	Disk, Kernel, Initrd, Cmdline, Root, UKI string
+	Disk, Kernel, Initrd, Cmdline, Root string
+	UKI                                 map[string]string // by slot
 }
 
 func filesIn(out string) built {
 	in := func(name string) string { return filepath.Join(out, name) }
-	return built{in("disk.img"), in("vmlinuz"), in("initrd.cpio.zst"), in("cmdline"), in("root.erofs"), in("clinicgate.efi")}
+	return built{in("disk.img"), in("vmlinuz"), in("initrd.cpio.zst"), in("cmdline"), in("root.erofs"),
+		map[string]string{"a": in("a.efi"), "b": in("b.efi")}}
 }
 
 // builder is one build under way.
@@ -364,13 +366,14 @@ func (b *builder) putLibraries(t *root.Tree, dir string) error {
 }
 
 // commandLine is what the kernel is told. panic=5: a box that can't go on resets.
-func (b *builder) commandLine() string {
-	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=a clinicgate.verity=%s",
-		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name, b.verity)
+func (b *builder) commandLine(slot string) string {
+	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=%s clinicgate.verity=%s",
+		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name, slot, b.verity)
 }
 
-// makeUKI makes the unified kernel image, and its parts as files for machines that
-// load a kernel directly.
+// makeUKI makes each slot's unified kernel image, and their parts as files for
+// machines that load a kernel directly. The kernel comes before the initrd: it
+// seldom changes, and an update finds its blocks where they were.
 func (b *builder) makeUKI() error {
 	kernels, err := filepath.Glob(filepath.Join(b.trees[b.kernel], "boot", "vmlinuz-*"))
 	if err != nil || len(kernels) != 1 {
@@ -388,21 +391,23 @@ func (b *builder) makeUKI() error {
 	if err != nil {
 		return err
 	}
-	cmdline := b.commandLine()
-	image, err := uki.Append(stub,
-		uki.Section{Name: ".osrel", Data: []byte(b.osRelease())},
-		uki.Section{Name: ".cmdline", Data: []byte(cmdline)},
-		uki.Section{Name: ".initrd", Data: initrd},
-		uki.Section{Name: ".linux", Data: kernel})
-	if err != nil {
-		return err
-	}
-	for path, data := range map[string][]byte{b.files.UKI: image, b.files.Kernel: kernel, b.files.Cmdline: []byte(cmdline + "\n")} {
-		if err := os.WriteFile(path, data, 0o644); err != nil {
+	for slot, path := range b.files.UKI {
+		image, err := uki.Append(stub,
+			uki.Section{Name: ".osrel", Data: []byte(b.osRelease())},
+			uki.Section{Name: ".cmdline", Data: []byte(b.commandLine(slot))},
+			uki.Section{Name: ".linux", Data: kernel},
+			uki.Section{Name: ".initrd", Data: initrd})
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, image, 0o644); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := os.WriteFile(b.files.Kernel, kernel, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(b.files.Cmdline, []byte(b.commandLine("a")+"\n"), 0o644)
 }
 
 // makeDisk puts it all on a disk. root-b is empty: the other slot of an update.
@@ -412,7 +417,9 @@ func (b *builder) makeDisk() error {
 		d.Data = b.dataMiB
 	}
 	esp, data := filepath.Join(b.work, "esp.img"), filepath.Join(b.work, "data.img")
-	if err := disk.FAT(esp, "ESP", d.ESP, map[string]string{"EFI/BOOT/BOOTX64.EFI": b.files.UKI}); err != nil {
+	if err := disk.FAT(esp, "ESP", d.ESP, map[string]string{
+		"EFI/BOOT/BOOTX64.EFI": b.files.UKI["a"], "EFI/clinicgate/a.efi": b.files.UKI["a"],
+	}); err != nil {
 		return err
 	}
 	if err := disk.Ext4(data, "data", d.Data); err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,6 +24,8 @@ type Config struct {
 	Readers []Reader
 
 	Workstations Workstations
+	Patients     *Patients // nil: no patient's card is read here
+	Care         Care
 }
 
 // Reader says which room a card reader stands in.
@@ -32,6 +33,9 @@ type Reader struct {
 	Match string // start of the PC/SC name
 	Room  string
 	Agent bool // the room's workstation has the reader
+	// Patients says that it is for patients' cards; it stands beside another
+	// one, or alone for patients who come to read.
+	Patients bool
 }
 
 // section is the file's form; zero values mean unset.
@@ -44,9 +48,12 @@ type section struct {
 	Reader  []struct {
 		Match string `toml:"match"`
 		Room  string `toml:"room"`
+		For   string `toml:"for"`
 	} `toml:"reader"`
 	Unit        string               `toml:"workstation_unit"`
 	Workstation []workstationSection `toml:"workstation"`
+	Patients    *patientsSection     `toml:"patients"`
+	Care        careSection          `toml:"care"`
 }
 
 // roles a certificate can give here. Patients' cards are not known by profession.
@@ -70,7 +77,7 @@ func Parse(f *site.File) (Config, error) {
 		return Config{}, f.Errorf("card.anchors", "got none, want the file of at least one CA of cards")
 	}
 	for _, name := range append(slices.Clone(s.Anchors), s.Devices) {
-		if name == "" || name != filepath.Base(name) || name[0] == '.' {
+		if !isFileName(name) {
 			return Config{}, f.Errorf("card.anchors", "got %q, want a file name in the site's anchors folder", name)
 		}
 	}
@@ -83,7 +90,13 @@ func Parse(f *site.File) (Config, error) {
 	if c.Readers, err = readers(f, s); err != nil {
 		return Config{}, err
 	}
-	c.Workstations, err = workstations(f, s, c.Readers)
+	if c.Workstations, err = workstations(f, s, c.Readers); err != nil {
+		return Config{}, err
+	}
+	if c.Patients, err = patients(f, s); err != nil {
+		return Config{}, err
+	}
+	c.Care, err = care(f, s)
 	return c, err
 }
 
@@ -124,17 +137,22 @@ func readers(f *site.File, s section) ([]Reader, error) {
 		if r.Room == "" || len(r.Room) > 64 {
 			return nil, f.Errorf(key("room"), "got %q, want 1 to 64 characters", r.Room)
 		}
+		patients := r.For == "patients"
+		if r.For != "" && r.For != "staff" && !patients {
+			return nil, f.Errorf(key("for"), "got %q, want \"staff\" or \"patients\"", r.For)
+		}
+		if patients && s.Patients == nil {
+			return nil, f.Errorf(key("for"), "patients' cards are not set up, want [card.patients]")
+		}
 		for _, o := range all {
 			if strings.HasPrefix(o.Match, r.Match) || strings.HasPrefix(r.Match, o.Match) {
 				return nil, f.Errorf(key("match"), "%q and %q can mean the same reader", o.Match, r.Match)
 			}
-			// One card speaks for one room until a patient's reader
-			// can stand beside the doctor's.
-			if o.Room == r.Room {
+			if o.Room == r.Room && o.Patients == patients {
 				return nil, f.Errorf(key("room"), "room %q has a reader already", r.Room)
 			}
 		}
-		all = append(all, Reader{Match: r.Match, Room: r.Room})
+		all = append(all, Reader{Match: r.Match, Room: r.Room, Patients: patients})
 	}
 	return all, nil
 }

@@ -44,12 +44,35 @@ type Setup struct {
 	Readers []config.Reader
 	// Holder says whose card a certificate belongs to, or why nobody's.
 	Holder func(*x509.Certificate, time.Time) (trust.Holder, error)
+	// Patient says the same of a patient's card. Readers for patients need it.
+	Patient func(*x509.Certificate, time.Time) (trust.Holder, error)
+	// Pseudonym is what a patient is called outside this program.
+	Pseudonym func(number string) string
+	Rules     session.Rules
 	// Publish is called with the whole state after each change, in the order
 	// of the changes, from one goroutine at a time. It must not block.
-	Publish func([]session.Reader, []session.Session)
-	Faults  *daemon.Faults
-	Log     *slog.Logger
+	Publish func(State)
+	// Happened, if set, is told of what began and ended after that was
+	// published, likewise.
+	Happened func([]session.Event)
+	Faults   *daemon.Faults
+	Log      *slog.Logger
 }
+
+// A State is all there is at one moment.
+type State struct {
+	Readers  []session.Reader
+	Sessions []session.Session
+	Care     []session.Care
+}
+
+// A seat is the place of a reader in its room.
+type seat struct {
+	room     string
+	patients bool
+}
+
+func seatOf(c config.Reader) seat { return seat{c.Room, c.Patients} }
 
 // A Clinic is all readers of the box. Its methods are safe for concurrent use.
 type Clinic struct {
@@ -58,12 +81,12 @@ type Clinic struct {
 
 	mu      sync.Mutex // held while publishing: what is published is in order
 	machine *session.Machine
-	readers map[string]*reader // by room
+	readers map[seat]*reader
 }
 
 // New returns a clinic whose readers are not looked at yet.
 func New(s Setup) *Clinic {
-	return &Clinic{Setup: s, machine: session.New(), readers: map[string]*reader{}}
+	return &Clinic{Setup: s, machine: session.New(s.Rules), readers: map[seat]*reader{}}
 }
 
 // Run watches the readers until ctx ends; pcscd may come and go. At the end every
@@ -80,7 +103,7 @@ func (c *Clinic) Run(ctx context.Context) error {
 	following.Wait()
 	c.do(func(m *session.Machine) (events []session.Event) {
 		for _, s := range m.Sessions() {
-			events = append(events, m.End(s.ID, session.Stopped)...)
+			events = append(events, m.End(time.Now(), s.ID, session.Stopped)...)
 		}
 		return events
 	})
@@ -137,9 +160,9 @@ func (c *Clinic) saw(ctx context.Context, remote bool, all []pcsc.State) {
 			continue
 		}
 		now := match(all, conf.Match)
-		r := c.at(conf.Room)
+		r := c.at(seatOf(conf))
 		if r != nil && (now == nil || r.name != now.Reader) {
-			c.detach(conf.Room, r)
+			c.detach(seatOf(conf), r)
 			r = nil
 		}
 		if now == nil {
@@ -189,14 +212,28 @@ func names(all []pcsc.State) string {
 	return strings.Join(quoted, ", ")
 }
 
-// match finds the first reader whose name begins as configured.
+// match finds the first reader whose name begins as configured. The contactless
+// half of a reader is none: a card in a pocket would be present to it.
 func match(all []pcsc.State, start string) *pcsc.State {
 	for i := range all {
-		if strings.HasPrefix(all[i].Reader, start) {
+		if strings.HasPrefix(all[i].Reader, start) && !contactless(all[i].Reader) {
 			return &all[i]
 		}
 	}
 	return nil
+}
+
+// contactless says of a reader, by its name, that it reaches cards through the
+// air. Drivers name the halves of a reader with two; the card's answer to reset
+// doesn't tell.
+func contactless(name string) bool {
+	upper := strings.ToUpper(name)
+	for _, word := range []string{"PICC", "CONTACTLESS", "-CL ", " CL ", "NFC"} {
+		if strings.Contains(upper+" ", word) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *reader {
@@ -206,9 +243,10 @@ func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *r
 		bus = c.Rooms
 	}
 	r := newReader(c, bus, name, cancel)
+	r.patients = conf.Patients
 	c.do(func(m *session.Machine) []session.Event {
-		c.readers[conf.Room] = r
-		m.Attach(time.Now(), name, conf.Room)
+		c.readers[seatOf(conf)] = r
+		m.Attach(time.Now(), name, conf.Room, conf.Patients)
 		return nil
 	})
 	c.running.Go(func() { r.run(ctx) })
@@ -216,19 +254,19 @@ func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *r
 }
 
 // detach ends a reader's session at once; its goroutine follows when it can.
-func (c *Clinic) detach(room string, r *reader) {
+func (c *Clinic) detach(at seat, r *reader) {
 	r.cancel()
 	c.Faults.Clear(faultCard, "reader "+r.name)
 	c.do(func(m *session.Machine) []session.Event {
-		delete(c.readers, room)
-		return m.Detach(r.name)
+		delete(c.readers, at)
+		return m.Detach(time.Now(), r.name)
 	})
 }
 
-func (c *Clinic) at(room string) *reader {
+func (c *Clinic) at(s seat) *reader {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.readers[room]
+	return c.readers[s]
 }
 
 // do gives f the machine, and logs and publishes what came of it.
@@ -236,8 +274,15 @@ func (c *Clinic) do(f func(*session.Machine) []session.Event) []session.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	events := f(c.machine)
-	c.Publish(c.machine.Readers(), c.machine.Sessions())
+	c.Publish(State{c.machine.Readers(), c.machine.Sessions(), c.machine.Care()})
+	if c.Happened != nil && len(events) > 0 {
+		c.Happened(events)
+	}
 	for _, e := range events {
+		if e.Care != nil {
+			c.Log.Info("care", "id", e.Care.ID, "basis", string(e.Care.Basis), "room", e.Care.Room, "ended", string(e.Ended))
+			continue
+		}
 		attrs := []any{"sid", e.Session.ID, "role", e.Session.Role, "room", e.Session.Room, "reader", e.Session.Reader}
 		if e.Ended == "" {
 			c.Log.Info("session begins", attrs...)
@@ -289,17 +334,17 @@ func (c *Clinic) Live(id string) (session.Session, bool) {
 	return c.machine.Live(id)
 }
 
-// Room returns the reader of a room and its session, if there are.
+// Room returns a room's reader for professionals and its session, if there are.
 func (c *Clinic) Room(room string) (r session.Reader, s session.Session, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, x := range c.machine.Readers() {
-		if x.Room == room {
+		if x.Room == room && !x.Patients {
 			r, ok = x, true
 		}
 	}
 	for _, x := range c.machine.Sessions() {
-		if x.Room == room {
+		if ok && x.Reader == r.Name {
 			s = x
 		}
 	}

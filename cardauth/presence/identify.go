@@ -2,6 +2,7 @@ package presence
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,18 +15,19 @@ import (
 	"clinicgate/cardauth/trust"
 )
 
-// identify reads who the card says it is. Only then is the PIN worth a try.
-func (r *reader) identify() (*proofOf, trust.Holder, error) {
+// identify reads who the card says it is, by the key for that use. Only then is
+// the PIN worth a try.
+func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
 	var none trust.Holder
 	c, err := card.Select(r.link)
 	if err != nil {
 		return nil, none, r.unreadable(err)
 	}
-	cert, err := c.Certificate(proof.Authentication)
+	cert, err := c.Certificate(use)
 	if err != nil {
 		return nil, none, r.unreadable(err)
 	}
-	holder, err := r.c.Holder(cert, time.Now())
+	holder, err := r.c.judge(cert, r.patients)
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
@@ -33,7 +35,16 @@ func (r *reader) identify() (*proofOf, trust.Holder, error) {
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
-	return &proofOf{newID(), c, cert.PublicKey, kind}, holder, nil
+	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert}, holder, nil
+}
+
+// judge asks whose card a certificate belongs to. A reader for patients takes
+// theirs only, and no other reader does.
+func (c *Clinic) judge(cert *x509.Certificate, patients bool) (trust.Holder, error) {
+	if patients {
+		return c.Patient(cert, time.Now())
+	}
+	return c.Holder(cert, time.Now())
 }
 
 func (r *reader) unreadable(err error) error {

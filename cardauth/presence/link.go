@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/netip"
 	"time"
@@ -135,4 +136,6 @@ type proofOf struct {
 	card card.Card
 	key  any // its public key
 	kind proof.Kind
+	use  proof.Use
+	cert *x509.Certificate // whose key it is
 }

@@ -8,7 +8,9 @@ import (
 
 	"clinicgate/cardauth/card"
 	"clinicgate/cardauth/pin"
+	"clinicgate/cardauth/proof"
 	"clinicgate/cardauth/session"
+	"clinicgate/cardauth/trust"
 )
 
 type login struct {
@@ -32,7 +34,8 @@ const (
 // one VERIFY. A refusal is a *session.Refusal.
 func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, error) {
 	wait := answer
-	if c.AtReader(in.Room) {
+	at := seat{in.Room, in.Patient}
+	if c.atReader(at) {
 		if len(in.PIN) > 0 {
 			clear(in.PIN)
 			return session.Session{}, refuse(session.PINAtReader, "the PIN of this room is typed at its reader; the one sent here was not used")
@@ -42,10 +45,10 @@ func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, 
 		clear(in.PIN)
 		return session.Session{}, refuse(session.BadPIN, "the PIN has 6 to 8 digits; the card was not asked")
 	}
-	r := c.at(in.Room)
+	r := c.at(at)
 	if r == nil {
 		clear(in.PIN)
-		return session.Session{}, c.noReader(in.Room)
+		return session.Session{}, c.noReader(at)
 	}
 	l := &login{Login: in, done: make(chan result, 1)}
 	select {
@@ -67,38 +70,55 @@ func (c *Clinic) Login(ctx context.Context, in session.Login) (session.Session, 
 
 // AtReader reports whether the PIN of a room is typed at its reader, and never sent
 // here.
-func (c *Clinic) AtReader(room string) bool {
+func (c *Clinic) AtReader(room string) bool { return c.atReader(seat{room, false}) }
+
+func (c *Clinic) atReader(s seat) bool {
 	for _, conf := range c.Readers {
-		if conf.Room == room {
+		if seatOf(conf) == s {
 			return conf.Agent
 		}
 	}
 	return false
 }
 
-func (c *Clinic) noReader(room string) error {
+func (c *Clinic) noReader(s seat) error {
 	for _, conf := range c.Readers {
-		if conf.Room == room {
+		if seatOf(conf) == s {
 			return refuse(session.NoReader, "the card reader of this room is not connected; plug it in or tell the technician")
 		}
 	}
-	return refuse(session.NoReader, fmt.Sprintf("no card reader is set up for room %q", room))
+	if s.patients {
+		return refuse(session.NoReader, fmt.Sprintf("no card reader for patients is set up for room %q", s.room))
+	}
+	return refuse(session.NoReader, fmt.Sprintf("no card reader is set up for room %q", s.room))
 }
 
 // Logout ends a session and has its card forget the PIN. It reports whether the
 // session lived.
 func (c *Clinic) Logout(id string) bool {
-	ended := c.do(func(m *session.Machine) []session.Event { return m.End(id, session.LoggedOut) })
+	ended := c.do(func(m *session.Machine) []session.Event { return m.End(time.Now(), id, session.LoggedOut) })
 	if len(ended) == 0 {
 		return false
 	}
-	if r := c.at(ended[0].Session.Room); r != nil {
+	if r := c.named(ended[0].Session.Reader); r != nil {
 		select {
 		case r.outs <- id:
 		case <-time.After(queue): // it hangs; its next beat finds the session over
 		}
 	}
 	return true
+}
+
+// named returns the reader of that PC/SC name.
+func (c *Clinic) named(name string) *reader {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.readers {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
 }
 
 func refuse(k session.Kind, detail string) *session.Refusal {
@@ -111,7 +131,7 @@ func (r *reader) login(l *login) result {
 	if !r.now.Card {
 		return result{err: refuse(session.NoCard, "put your card into the reader")}
 	}
-	if live, ok := r.live(); ok && live.CertHash != l.CertHash {
+	if live, ok := r.live(); ok && live.PIN && live.CertHash != l.CertHash {
 		return result{err: refuse(session.InUse, "a session is open here from another workstation; to end it take the card out")}
 	}
 	s, p, err := r.attempt(l)
@@ -128,12 +148,13 @@ func (r *reader) login(l *login) result {
 	}
 	now := time.Now()
 	s.Due = due(now, r.link.took, r.link.worst)
-	opened := r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
-	if len(opened) == 0 { // detached meanwhile
+	r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
+	opened, lives := r.c.Live(s.ID)
+	if !lives { // detached meanwhile
 		return result{err: refuse(session.NoReader, "the card reader was unplugged")}
 	}
 	r.card = p
-	return result{s: opened[len(opened)-1].Session}
+	return result{s: opened}
 }
 
 // attempt asks the card once. Without a link after it the card broke off.
@@ -175,12 +196,15 @@ func (r *reader) refused(err error) {
 	if c, err := card.Select(r.link); err == nil {
 		_ = c.Forget() // a PIN may have been right on a card that was refused after it
 	}
+	if r.patients && r.link.broken == nil {
+		r.greet() // a patient who mistypes is there all the same
+	}
 }
 
 // admit asks the card everything, in the order that spends a PIN try last.
 func (r *reader) admit(l *login) (session.Session, *proofOf, error) {
 	var none session.Session
-	p, holder, err := r.identify()
+	p, holder, err := r.identify(proof.Authentication)
 	if err != nil {
 		return none, nil, err
 	}
@@ -199,8 +223,17 @@ func (r *reader) admit(l *login) (session.Session, *proofOf, error) {
 	if err := r.prove(p, "login"); err != nil {
 		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
 	}
-	return session.Session{
-		ID: p.id, Role: holder.Role, Subject: "Practitioner/" + holder.Registration,
-		Reader: r.name, Card: holder.Key, CertHash: l.CertHash,
-	}, p, nil
+	s := r.session(p, holder)
+	s.CertHash, s.PIN = l.CertHash, true
+	return s, p, nil
+}
+
+// session is the holder's, without a PIN and a workstation so far.
+func (r *reader) session(p *proofOf, h trust.Holder) session.Session {
+	s := session.Session{ID: p.id, Role: h.Role, Reader: r.name, Card: h.Key, Subject: "Practitioner/" + h.Registration}
+	if r.patients {
+		s.Patient = r.c.Pseudonym(h.Registration)
+		s.Subject = "patient:" + s.Patient
+	}
+	return s
 }

@@ -146,7 +146,7 @@ func start(t *testing.T, change ...func(*bench)) *bench {
 		Holder: func(c *x509.Certificate, _ time.Time) (trust.Holder, error) {
 			return trust.Holder{Role: "doctor", Registration: c.Subject.SerialNumber, Key: sha256.Sum256(c.RawSubjectPublicKeyInfo)}, nil
 		},
-		Publish: func(_ []session.Reader, s []session.Session) { b.history = append(b.history, s) },
+		Publish: func(s State) { b.history = append(b.history, s.Sessions) },
 		Faults:  daemon.NewFaults(log), Log: log,
 	})
 	for _, f := range change {
@@ -228,10 +228,10 @@ func (b *bench) faults() (ids []string) {
 }
 
 // bubble runs f in a synctest bubble with a bench.
-func bubble(t *testing.T, f func(*testing.T, *bench)) {
+func bubble(t *testing.T, f func(*testing.T, *bench), change ...func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := start(t)
+		b := start(t, change...)
 		f(t, b)
 		b.end()
 	})

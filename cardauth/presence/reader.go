@@ -32,13 +32,14 @@ const (
 
 // A reader owns one card reader. Everything below run happens in its goroutine.
 type reader struct {
-	c      *Clinic
-	bus    Bus
-	name   string
-	cancel context.CancelFunc
-	seen   chan pcsc.State // the latest only
-	logins chan *login
-	outs   chan string // session ids to log out
+	c        *Clinic
+	bus      Bus
+	name     string
+	patients bool // their cards' place, and nobody else's
+	cancel   context.CancelFunc
+	seen     chan pcsc.State // the latest only
+	logins   chan *login
+	outs     chan string // session ids to log out
 
 	now      pcsc.State
 	inserted time.Time // when somebody put in what is in
@@ -145,6 +146,9 @@ func (r *reader) take() {
 			r.link, r.failures = &tracked{Link: l}, 0
 			r.c.Faults.Clear(faultCard, "reader "+r.name)
 			r.set(session.Card)
+			if r.patients {
+				r.greet()
+			}
 			return
 		}
 	}
@@ -189,7 +193,7 @@ func (r *reader) over(why session.Reason) {
 	}
 	id := r.card.id
 	r.card = nil
-	r.c.do(func(m *session.Machine) []session.Event { return m.End(id, why) })
+	r.c.do(func(m *session.Machine) []session.Event { return m.End(time.Now(), id, why) })
 }
 
 // beat has the live session's card prove its key once more. Whatever goes wrong
@@ -238,7 +242,7 @@ func (r *reader) settled() {
 func (r *reader) prove(p *proofOf, purpose string) error {
 	nonce := make([]byte, proof.NonceSize)
 	rand.Read(nonce)
-	return r.link.prove(p, proof.Authentication, proof.Challenge{Purpose: purpose, Reader: r.name, Session: p.id, Nonce: nonce})
+	return r.link.prove(p, p.use, proof.Challenge{Purpose: purpose, Reader: r.name, Session: p.id, Nonce: nonce})
 }
 
 // logout makes the card of a session that is over forget its PIN.

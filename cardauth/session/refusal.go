@@ -9,6 +9,7 @@ import (
 // A Login is one PIN typed at a workstation.
 type Login struct {
 	Room     string
+	Patient  bool   // at the room's reader for patients
 	PIN      []byte // whoever is given the login wipes it
 	LastTry  bool   // the holder confirmed to spend the card's last try
 	CertHash string // of the workstation's certificate
@@ -43,6 +44,12 @@ const (
 	PINAtReader Kind = "pin-at-reader" // a PIN was sent for a room whose PIN is typed at its reader
 	NoPIN       Kind = "no-pin"        // nobody typed one there
 	Elsewhere   Kind = "elsewhere"     // asked for from another place than the reader's
+	NoSession   Kind = "session-over"
+	NotYours    Kind = "role"         // not for this role
+	TooMany     Kind = "too-many"     // emergencies in a day
+	NoReason    Kind = "no-reason"    // an emergency without one
+	NotKept     Kind = "not-recorded" // no trace could be kept, so nothing was done
+	Unsigned    Kind = "not-signed"   // the card did not sign
 )
 
 // A Refusal is a login that did not succeed.

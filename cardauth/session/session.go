@@ -23,6 +23,7 @@ const (
 	Roamed      Reason = "roamed"      // the same card logged in elsewhere
 	ReaderGone  Reason = "reader-gone" // unplugged, or pcscd died
 	Stopped     Reason = "stopped"     // cardauth ends
+	Distrusted  Reason = "distrusted"  // its card was revoked, or nobody vouches for it any more
 )
 
 // A Session is a live card.
@@ -33,6 +34,8 @@ type Session struct {
 	Reader   string   // PC/SC name
 	Room     string   // of the reader
 	Card     [32]byte // hash of the card's public key
+	Patient  string   // pseudonym, of a patient's session
+	PIN      bool     // the holder showed the PIN; without it the card is only present
 	CertHash string   // workstation certificate the tokens are bound to
 	Since    time.Time
 	Proven   time.Time // when the card's key last proved itself
@@ -51,15 +54,18 @@ const (
 
 // A Reader is one card reader of a room.
 type Reader struct {
-	Name  string
-	Room  string
-	State State
-	Since time.Time // of the state
+	Name     string
+	Room     string
+	Patients bool // it is for patients' cards
+	State    State
+	Since    time.Time // of the state
 }
 
-// An Event is a session that began or ended.
+// An Event is a session, or a care context when that is given, that began or
+// ended.
 type Event struct {
 	Session Session
+	Care    *Care
 	Ended   Reason // empty: it began
 }
 
@@ -69,24 +75,25 @@ type Machine struct {
 	readers  map[string]*Reader
 	sessions map[string]*Session
 	wrong    map[[32]byte]attempts
+	ward
 }
 
 // New returns a machine without readers.
-func New() *Machine {
-	return &Machine{map[string]*Reader{}, map[string]*Session{}, map[[32]byte]attempts{}}
+func New(rules Rules) *Machine {
+	return &Machine{map[string]*Reader{}, map[string]*Session{}, map[[32]byte]attempts{}, newWard(rules)}
 }
 
 // Attach tells of a reader. It is empty until a card is seen in it.
-func (m *Machine) Attach(now time.Time, name, room string) {
+func (m *Machine) Attach(now time.Time, name, room string, patients bool) {
 	if m.readers[name] == nil {
-		m.readers[name] = &Reader{name, room, Empty, now}
+		m.readers[name] = &Reader{name, room, patients, Empty, now}
 	}
 }
 
 // Detach tells that a reader is gone.
-func (m *Machine) Detach(name string) []Event {
+func (m *Machine) Detach(now time.Time, name string) []Event {
 	delete(m.readers, name)
-	return m.endAt(name, ReaderGone)
+	return m.settle(now, m.endAt(name, ReaderGone))
 }
 
 // Set tells what is seen in a reader. A session lives only with a good card in it.
@@ -100,9 +107,9 @@ func (m *Machine) Set(now time.Time, name string, s State) []Event {
 	}
 	switch s {
 	case Empty:
-		return m.endAt(name, CardOut)
+		return m.settle(now, m.endAt(name, CardOut))
 	case Faulty:
-		return m.endAt(name, CardLost)
+		return m.settle(now, m.endAt(name, CardLost))
 	}
 	return nil
 }
@@ -118,12 +125,12 @@ func (m *Machine) Open(now time.Time, s Session) []Event {
 	events := m.endAt(s.Reader, Replaced)
 	for _, old := range m.Sessions() {
 		if old.Card == s.Card {
-			events = append(events, m.End(old.ID, Roamed)...)
+			events = append(events, m.drop(old.ID, Roamed)...)
 		}
 	}
 	s.Room, s.Since, s.Proven = r.Room, now, now
 	m.sessions[s.ID] = &s
-	return append(events, Event{Session: s})
+	return m.settle(now, append(events, Event{Session: s}))
 }
 
 // Proved tells that the session's card has proven its key at now and will again
@@ -138,24 +145,29 @@ func (m *Machine) Proved(now, due time.Time, id string) bool {
 }
 
 // End ends a session, if it lives.
-func (m *Machine) End(id string, why Reason) []Event {
+func (m *Machine) End(now time.Time, id string, why Reason) []Event {
+	return m.settle(now, m.drop(id, why))
+}
+
+func (m *Machine) drop(id string, why Reason) []Event {
 	s := m.sessions[id]
 	if s == nil {
 		return nil
 	}
 	delete(m.sessions, id)
-	return []Event{{*s, why}}
+	return []Event{{Session: *s, Ended: why}}
 }
 
-// Tick ends the sessions whose card has not proven itself in time.
+// Tick ends the sessions whose card has not proven itself in time, and the care
+// whose time is over.
 func (m *Machine) Tick(now time.Time) []Event {
 	var events []Event
 	for _, s := range m.Sessions() {
 		if now.After(s.Due) {
-			events = append(events, m.End(s.ID, CardSilent)...)
+			events = append(events, m.drop(s.ID, CardSilent)...)
 		}
 	}
-	return events
+	return m.settle(now, events)
 }
 
 // longestNap is how much of our own sleep sessions are granted at most.
@@ -170,13 +182,20 @@ func (m *Machine) Slept(d time.Duration) {
 	}
 }
 
-// NextDue returns when the first session must have proven itself.
+// NextDue returns when the first session must have proven itself, or the first
+// care is over.
 func (m *Machine) NextDue() (time.Time, bool) {
 	var first time.Time
-	for _, s := range m.sessions {
-		if first.IsZero() || s.Due.Before(first) {
-			first = s.Due
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
 		}
+	}
+	for _, s := range m.sessions {
+		sooner(s.Due)
+	}
+	for _, c := range m.care {
+		sooner(c.Until)
 	}
 	return first, !first.IsZero()
 }
@@ -214,7 +233,7 @@ func (m *Machine) endAt(reader string, why Reason) []Event {
 	var events []Event
 	for _, s := range m.Sessions() {
 		if s.Reader == reader {
-			events = append(events, m.End(s.ID, why)...)
+			events = append(events, m.drop(s.ID, why)...)
 		}
 	}
 	return events

@@ -42,11 +42,14 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// rules of the site the scripts play at.
+var rules = Rules{Doctor: "doctor", Window: 4 * time.Hour, Emergency: 30 * time.Minute, Resume: 15 * time.Minute, PerDay: 3}
+
 var epoch = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
 func play(t *testing.T, script string) string {
 	t.Helper()
-	m := New()
+	m := New(rules)
 	var out strings.Builder
 	before := show(m)
 	for line := range strings.Lines(script) {
@@ -93,9 +96,9 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 	card := func(i int) (c [32]byte) { copy(c[:], arg(i)); return c }
 	switch what {
 	case "attach":
-		m.Attach(now, arg(0), arg(1))
+		m.Attach(now, arg(0), arg(1), len(args) > 2)
 	case "detach":
-		return say(m.Detach(arg(0)))
+		return say(m.Detach(now, arg(0)))
 	case "in":
 		return say(m.Set(now, arg(0), Card))
 	case "out":
@@ -103,11 +106,22 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 	case "faulty":
 		return say(m.Set(now, arg(0), Faulty))
 	case "login":
-		return say(m.Open(now, Session{ID: arg(0), Reader: arg(1), Card: card(2), Due: due(3)}))
+		return say(m.Open(now, Session{ID: arg(0), Reader: arg(1), Card: card(2), Due: due(3), Role: "doctor", Subject: arg(2), PIN: true}))
+	case "nurse":
+		return say(m.Open(now, Session{ID: arg(0), Reader: arg(1), Card: card(2), Due: due(3), Role: "nurse", Subject: arg(2), PIN: true}))
+	case "patient":
+		return say(m.Open(now, Session{ID: arg(0), Reader: arg(1), Card: card(2), Due: due(3), Role: "patient", Patient: arg(2), PIN: len(args) > 4}))
+	case "break":
+		if no := m.MayBreak(now, arg(0)); no != nil {
+			return append(say(m.Break(now, arg(0), arg(1))), "refused: "+string(no.Kind))
+		}
+		return say(m.Break(now, arg(0), arg(1)))
+	case "close":
+		return say(m.Close(arg(0), arg(1)))
 	case "proof":
 		return []string{fmt.Sprint("lives: ", m.Proved(now, due(1), arg(0)))}
 	case "end":
-		return say(m.End(arg(0), Reason(arg(1))))
+		return say(m.End(now, arg(0), Reason(arg(1))))
 	case "tick":
 		return say(m.Tick(now))
 	case "slept":
@@ -139,7 +153,11 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 func say(events []Event) []string {
 	var lines []string
 	for _, e := range events {
-		if e.Ended == "" {
+		if e.Care != nil && e.Ended == "" {
+			lines = append(lines, fmt.Sprintf("%s begins: %s for %s, %s", e.Care.ID, e.Care.Doctor, e.Care.Patient, e.Care.Basis))
+		} else if e.Care != nil {
+			lines = append(lines, fmt.Sprintf("%s ends: %s", e.Care.ID, e.Ended))
+		} else if e.Ended == "" {
 			lines = append(lines, fmt.Sprintf("%s begins in %s", e.Session.ID, e.Session.Room))
 		} else {
 			lines = append(lines, fmt.Sprintf("%s ends: %s", e.Session.ID, e.Ended))
@@ -157,14 +175,23 @@ func show(m *Machine) string {
 	for _, s := range m.Sessions() {
 		parts = append(parts, fmt.Sprintf("%s@%s", s.ID, s.Reader))
 	}
+	for _, c := range m.Care() {
+		until := ""
+		if !c.Until.IsZero() {
+			until = " until " + c.Until.Sub(epoch).String()
+		}
+		parts = append(parts, fmt.Sprintf("%s %s/%s %s%s", c.ID, c.Session, c.Patient, c.Basis, until))
+	}
 	return strings.Join(parts, ", ")
 }
 
 // Whatever happens in whatever order: a live session has a reader with a card in
-// it, no reader and no card has two, and none lives past its due time after Tick.
+// it, no reader and no card has two, none lives past its due time after Tick; and
+// care has a live doctor's session in its room, and the patient's card while it
+// says so.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m, now := New(), epoch
+		m, now := New(rules), epoch
 		readers := rapid.SampledFrom([]string{"r1", "r2"})
 		cards := rapid.SampledFrom([]byte{1, 2, 3})
 		serial := 0
@@ -180,16 +207,30 @@ func TestInvariants(t *testing.T) {
 				}
 				seenReader[s.Reader], seenCard[s.Card] = true, true
 			}
+			for _, c := range m.Care() {
+				s, ok := m.Live(c.Session)
+				if !ok || s.Role != "doctor" || s.Subject != c.Doctor || s.Room != c.Room {
+					t.Fatalf("care %+v of session %+v", c, s)
+				}
+				if (c.Basis == Present) != c.Until.IsZero() || c.Basis == Present && !m.isHere(c) {
+					t.Fatalf("care %+v without the patient's card", c)
+				}
+			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"attach": func(t *rapid.T) { m.Attach(now, readers.Draw(t, "r"), "room") },
-			"detach": func(t *rapid.T) { m.Detach(readers.Draw(t, "r")) },
+			"attach": func(t *rapid.T) { m.Attach(now, readers.Draw(t, "r"), "room", false) },
+			"detach": func(t *rapid.T) { m.Detach(now, readers.Draw(t, "r")) },
+			"patient": func(t *rapid.T) {
+				serial++
+				m.Open(now, Session{ID: fmt.Sprint(serial), Reader: readers.Draw(t, "r"), Card: [32]byte{9}, Patient: "p", Due: now.Add(time.Hour)})
+			},
+			"break": func(t *rapid.T) { m.Break(now, fmt.Sprint(serial), "q") },
 			"set": func(t *rapid.T) {
 				m.Set(now, readers.Draw(t, "r"), State(rapid.IntRange(0, 2).Draw(t, "s")))
 			},
 			"open": func(t *rapid.T) {
 				serial++
-				m.Open(now, Session{ID: fmt.Sprint(serial), Reader: readers.Draw(t, "r"), Card: [32]byte{cards.Draw(t, "c")}, Due: now.Add(time.Second)})
+				m.Open(now, Session{ID: fmt.Sprint(serial), Reader: readers.Draw(t, "r"), Card: [32]byte{cards.Draw(t, "c")}, Role: "doctor", Subject: fmt.Sprint(serial % 3), Due: now.Add(time.Second)})
 			},
 			"prove": func(t *rapid.T) { m.Proved(now, now.Add(time.Second), fmt.Sprint(serial)) },
 			"time": func(t *rapid.T) {
@@ -207,7 +248,7 @@ func TestInvariants(t *testing.T) {
 }
 
 func TestBackoffForgets(t *testing.T) {
-	m := New()
+	m := New(rules)
 	for i := range 2 * manyCards {
 		m.Wrong(epoch, [32]byte{byte(i), byte(i >> 8)})
 	}

@@ -6,11 +6,15 @@ package trust
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
+
+	"clinicgate/firmware/wire"
 )
 
 // Why a certificate is refused. Each comes wrapped with what was found.
@@ -117,13 +121,45 @@ func (a *Anchors) Holder(cert *x509.Certificate, rules Rules, now time.Time) (Ho
 	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
 }
 
+// oidCardAuth is the use of a key that says its card is there (FIPS 201-3, PIV
+// card authentication).
+var oidCardAuth = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 6, 8}
+
+// Patient returns whose patient's card the certificate is for, either of its key
+// for logging in or of its key for presence. A patient's certificate never gives
+// another role: its authorities and its policy are of its own.
+func (a *Anchors) Patient(cert *x509.Certificate, policy x509.OID, now time.Time) (Holder, error) {
+	if err := a.chain(cert, policy, now, x509.ExtKeyUsageAny); err != nil {
+		return Holder{}, err
+	}
+	if cert.IsCA || cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
+		return Holder{}, fmt.Errorf("%w: it is a CA's, or key usage lacks digitalSignature", ErrUsage)
+	}
+	use := slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	for _, oid := range cert.UnknownExtKeyUsage {
+		use = use || oid.Equal(oidCardAuth)
+	}
+	if !use {
+		return Holder{}, fmt.Errorf("%w: extended key usage lacks clientAuth and card authentication", ErrUsage)
+	}
+	number := cert.Subject.SerialNumber
+	if !registration.MatchString(number) {
+		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
+	}
+	return Holder{wire.RolePatient, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+}
+
 // path finds a chain to a root with our policy in each certificate below it.
-// Verify alone takes a chain without any policy, where no CA demands one, so the
-// leaf's own is looked for as well.
 func (a *Anchors) path(cert *x509.Certificate, policy x509.OID, now time.Time) error {
+	return a.chain(cert, policy, now, x509.ExtKeyUsageClientAuth)
+}
+
+// chain is path for a key of that use. Verify alone takes a chain without any
+// policy, where no CA demands one, so the leaf's own is looked for as well.
+func (a *Anchors) chain(cert *x509.Certificate, policy x509.OID, now time.Time, use x509.ExtKeyUsage) error {
 	_, err := cert.Verify(x509.VerifyOptions{
 		Roots: a.roots, Intermediates: a.between, CurrentTime: now,
-		KeyUsages:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		KeyUsages:           []x509.ExtKeyUsage{use},
 		CertificatePolicies: []x509.OID{policy},
 	})
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,9 +27,10 @@ var arpHeader = [...]byte{0, 1, 8, 0, 6, 4}
 // ARP speaks and listens on one port. Say and Hear may be called from different
 // goroutines; Close wakes both.
 type ARP struct {
-	file  *os.File
-	index int
-	mac   net.HardwareAddr
+	file    *os.File
+	index   int
+	mac     net.HardwareAddr
+	answers atomic.Pointer[[]netip.Addr] // addresses on no device, answered for here
 }
 
 // OpenARP opens the port with that index, whose hardware address is mac.
@@ -50,21 +53,41 @@ func OpenARP(index int, mac net.HardwareAddr) (*ARP, error) {
 // Say broadcasts a gratuitous ARP request: the address is at our port now (RFC
 // 9568 §8.1.2 with errata 7947 and 7949). The address must be on the port before.
 func (a *ARP) Say(addr netip.Addr) error {
-	raw, err := a.file.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("announce %v: %w", addr, err)
-	}
-	to := &unix.SockaddrLinklayer{Ifindex: a.index, Protocol: protocol, Halen: 6}
-	copy(to.Addr[:], "\xff\xff\xff\xff\xff\xff")
-	var sendErr error
-	err = raw.Write(func(fd uintptr) bool {
-		sendErr = unix.Sendto(int(fd), gratuitous(a.mac, addr), 0, to)
-		return true
-	})
-	if err = errors.Join(err, sendErr); err != nil {
+	if err := a.send(broadcast(), gratuitous(a.mac, addr)); err != nil {
 		return fmt.Errorf("announce %v: %w", addr, err)
 	}
 	return nil
+}
+
+func broadcast() net.HardwareAddr { return bytes.Repeat([]byte{0xff}, 6) }
+
+// Ask asks a machine whether it is there, in the name of self, an address of this
+// port. Its answer is heard by Hear.
+func (a *ARP) Ask(self, addr netip.Addr) error {
+	if err := a.send(broadcast(), request(a.mac, self, addr)); err != nil {
+		return fmt.Errorf("ask for %v: %w", addr, err)
+	}
+	return nil
+}
+
+// Answer has Hear answer requests for addresses that are on no device, so that this
+// box is their master but takes in nothing that is sent to them; nil: for none. It
+// ends with the program.
+func (a *ARP) Answer(addrs []netip.Addr) { a.answers.Store(&addrs) }
+
+func (a *ARP) send(mac net.HardwareAddr, b []byte) error {
+	raw, err := a.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	to := &unix.SockaddrLinklayer{Ifindex: a.index, Protocol: protocol, Halen: 6}
+	copy(to.Addr[:], mac)
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendto(int(fd), b, 0, to)
+		return true
+	})
+	return errors.Join(err, sendErr)
 }
 
 // Hear waits for somebody on the network to say, in a request or an answer, that
@@ -76,21 +99,59 @@ func (a *ARP) Hear() (netip.Addr, net.HardwareAddr, error) {
 		if err != nil {
 			return netip.Addr{}, nil, fmt.Errorf("hear ARP: %w", err)
 		}
+		a.answer(buf[:n])
 		if addr, mac, ok := sender(buf[:n]); ok && !bytes.Equal(mac, a.mac) {
 			return addr, mac, nil
 		}
 	}
 }
 
+// answer tells who asks for one of the answered addresses where it is. One that is
+// not sent is asked for again.
+func (a *ARP) answer(b []byte) {
+	want, from, ok := wanted(b)
+	if list := a.answers.Load(); ok && list != nil && slices.Contains(*list, want) {
+		mac := net.HardwareAddr(bytes.Clone(b[8:14]))
+		_ = a.send(mac, reply(a.mac, want, mac, from))
+	}
+}
+
 // Close ends the listening.
 func (a *ARP) Close() error { return a.file.Close() }
 
+// Operations.
+const (
+	opRequest = 1
+	opReply   = 2
+)
+
 // gratuitous makes the request: who has addr? addr, which is at mac, asks.
 func gratuitous(mac net.HardwareAddr, addr netip.Addr) []byte {
+	return message(opRequest, mac, addr, mac, addr)
+}
+
+// request makes the request: who has addr? self, which is at mac, asks.
+func request(mac net.HardwareAddr, self, addr netip.Addr) []byte {
+	return message(opRequest, mac, self, make(net.HardwareAddr, 6), addr)
+}
+
+func reply(mac net.HardwareAddr, addr netip.Addr, toMAC net.HardwareAddr, to netip.Addr) []byte {
+	return message(opReply, mac, addr, toMAC, to)
+}
+
+func message(op uint16, mac net.HardwareAddr, addr netip.Addr, toMAC net.HardwareAddr, to netip.Addr) []byte {
 	b := append(make([]byte, 0, arpLen), arpHeader[:]...)
-	b = binary.BigEndian.AppendUint16(b, 1) // request
+	b = binary.BigEndian.AppendUint16(b, op)
 	b = append(append(b, mac...), addr.AsSlice()...)
-	return append(append(b, mac...), addr.AsSlice()...)
+	return append(append(b, toMAC...), to.AsSlice()...)
+}
+
+// wanted reads who asks for which address.
+func wanted(b []byte) (addr, from netip.Addr, ok bool) {
+	if len(b) < arpLen || !bytes.Equal(b[:6], arpHeader[:]) || binary.BigEndian.Uint16(b[6:]) != opRequest {
+		return addr, from, false
+	}
+	return netip.AddrFrom4([4]byte(b[24:28])), netip.AddrFrom4([4]byte(b[14:18])), true
 }
 
 // sender reads who says to have which address. A probe (RFC 5227 §1.1) comes from

@@ -104,6 +104,30 @@ func (c *check) peers(g Group) {
 	}
 }
 
+// The hardware addresses a group may use.
+const (
+	macPort    = "port"
+	macVirtual = "virtual"
+)
+
+// way refuses ways of working that can't be had together.
+func (c *check) way(g Group, mac string) {
+	switch {
+	case mac != "" && mac != macPort && mac != macVirtual:
+		c.refuse("mac", "got %q, want %q or %q", mac, macPort, macVirtual)
+	case g.Unicast && len(g.Peers) == 0:
+		c.refuse("unicast", "got true without peers: want the other box's own address in peers")
+	case g.Priority == Owner && !g.Preempt:
+		c.refuse("preempt", "got false, but a box of priority 255 owns the addresses and always takes them")
+	case g.Priority == Owner && g.Virtual:
+		c.refuse("mac", "got %q, but a box of priority 255 has the addresses on the port itself", mac)
+	case g.Priority == Owner && !g.Accept:
+		c.refuse("accept", "got false, but a box of priority 255 always answers under its own addresses (RFC 9568 §6.1)")
+	case !g.Accept && family(g) == 6:
+		c.refuse("accept", "got false, which is not offered for IPv6")
+	}
+}
+
 // apart holds groups apart: names and addresses are unique, and so is a VRID on a
 // port within one family (RFC 9568 §5.2.3). Link-local addresses may come again on
 // another port.
@@ -114,6 +138,9 @@ func (c *check) apart(g Group, others []Group) {
 		}
 		if o.Port == g.Port && o.VRID == g.VRID && family(o) == family(g) {
 			c.refuse("vrid", "got %d, which group %q has on port %s already", g.VRID, o.Name, o.Port)
+		}
+		if g.Virtual && o.Virtual && o.VRID == g.VRID && family(o) == family(g) {
+			c.refuse("vrid", "got %d, whose virtual hardware address group %q has already", g.VRID, o.Name)
 		}
 		if a, same := both(g, o); same && (o.Port == g.Port || !a.IsLinkLocalUnicast()) {
 			c.refuse("addresses", "got %v, which group %q announces already", a, o.Name)

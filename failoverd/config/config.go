@@ -1,5 +1,6 @@
 // Package config reads failoverd's section of the site file: [[pair.group]], the
-// addresses that two boxes share, and [pair.flows], the cable between them. What Parse returns needs no further check.
+// addresses that two boxes share, and [pair.flows], the cable between them. What
+// Parse returns needs no further check.
 package config
 
 import (
@@ -23,13 +24,19 @@ type Group struct {
 	VRID      uint8  // 1 to 255, the same on both boxes
 	Port      string // netdev that carries the addresses and the advertisements
 	Addresses []netip.Prefix
-	Priority  uint8         // 1 to 254; 255, owning the addresses, is not offered
+	Priority  uint8         // 1 to 254; Owner: the box owns the addresses, nothing is computed
 	Interval  time.Duration // between advertisements, whole centiseconds
 	Preempt   bool          // take over from a master of lower priority
 	Delay     time.Duration // after a start, before it does
 	Sync      string        // groups of one name take part together or not at all; empty: alone
 	Peers     []netip.Addr  // the other box's own addresses; none: anybody is believed
+	Unicast   bool          // advertise to Peers alone, not to the VRRP group
+	Virtual   bool          // the addresses are at the virtual router's own hardware address
+	Accept    bool          // the master answers under the addresses; false: it only forwards
 }
+
+// Owner is the priority of a box that owns the addresses.
+const Owner = 255
 
 // Limits.
 const (
@@ -58,6 +65,9 @@ type section struct {
 		Delay     site.Duration  `toml:"preempt_delay"`
 		Sync      string         `toml:"sync"`
 		Peers     []netip.Addr   `toml:"peers"`
+		Unicast   bool           `toml:"unicast"`
+		MAC       string         `toml:"mac"`
+		Accept    *bool          `toml:"accept"`
 	} `toml:"group"`
 }
 
@@ -66,6 +76,7 @@ const (
 	defaultPriority = 100
 	defaultInterval = time.Second
 	defaultPreempt  = true
+	defaultAccept   = true
 )
 
 // Parse returns the checked section. A site without [pair] has no groups: its
@@ -99,11 +110,14 @@ func Parse(f *site.File) (Config, error) {
 			Delay:     time.Duration(raw.Delay),
 			Sync:      raw.Sync,
 			Peers:     raw.Peers,
+			Unicast:   raw.Unicast,
+			Virtual:   raw.MAC == macVirtual,
+			Accept:    or(raw.Accept, defaultAccept),
 		}
 		c.text("name", g.Name, 32)
 		c.number("vrid", raw.VRID, 255)
 		c.text("port", g.Port, maxPort)
-		c.number("priority", or(raw.Priority, defaultPriority), 254)
+		c.number("priority", or(raw.Priority, defaultPriority), Owner)
 		c.interval(g.Interval)
 		c.addresses(g.Addresses)
 		if g.Sync != "" {
@@ -111,6 +125,7 @@ func Parse(f *site.File) (Config, error) {
 		}
 		c.delay(g)
 		c.peers(g)
+		c.way(g, raw.MAC)
 		c.apart(g, cfg.Groups)
 		if c.err != nil {
 			return Config{}, c.err

@@ -29,6 +29,10 @@ vrid      = 21
 port      = "lan"
 addresses = ["10.21.0.1/24", "10.21.0.9/24"]
 preempt_delay = "30s"
+peers     = ["10.21.0.3"]
+unicast   = true
+mac       = "virtual"
+accept    = false
 `
 
 func parse(t *testing.T, text string) (Config, error) {
@@ -46,8 +50,11 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{Groups: []Group{
-		{"lan", 20, "lan", []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, 150, 50 * time.Millisecond, false, 0, "clinic", []netip.Addr{netip.MustParseAddr("10.20.0.3")}},
-		{"svc", 21, "lan", []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")}, 100, time.Second, true, 30 * time.Second, "", nil},
+		{Name: "lan", VRID: 20, Port: "lan", Addresses: []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, Priority: 150,
+			Interval: 50 * time.Millisecond, Sync: "clinic", Peers: []netip.Addr{netip.MustParseAddr("10.20.0.3")}, Accept: true},
+		{Name: "svc", VRID: 21, Port: "lan", Addresses: []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")},
+			Priority: 100, Interval: time.Second, Preempt: true, Delay: 30 * time.Second, Unicast: true, Virtual: true,
+			Peers: []netip.Addr{netip.MustParseAddr("10.21.0.3")}},
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -83,8 +90,14 @@ func TestRefusals(t *testing.T) {
 		"vrid twice":       {"vrid      = 21", "vrid = 20", `site.toml:15: pair.group[1].vrid: got 20, which group "lan" has on port lan already`},
 		"name twice":       {`name      = "svc"`, `name = "lan"`, "site.toml:14: pair.group[1].name"},
 		"no name":          {`name      = "svc"`, "", "site.toml:13: pair.group[1].name: got \"\""},
-		"owner":            {"priority  = 150", "priority = 255", "pair.group[0].priority: got 255, want 1 to 254"},
-		"priority 0":       {"priority  = 150", "priority = 0", "pair.group[0].priority: got 0, want 1 to 254"},
+		"owner waits":      {"priority  = 150", "priority = 255", "pair.group[0].preempt: got false, but a box of priority 255 owns"},
+		"owner, virtual":   {"priority  = 150\ninterval  = \"50ms\"\npreempt   = false", "priority = 255\nmac = \"virtual\"", `site.toml:8: pair.group[0].mac: got "virtual", but a box`},
+		"owner, silent":    {"priority  = 150\ninterval  = \"50ms\"\npreempt   = false", "priority = 255\naccept = false", "pair.group[0].accept: got false, but"},
+		"silent IPv6":      {`addresses = ["10.21.0.1/24", "10.21.0.9/24"]`, `addresses = ["fe80::1/64"]`, "pair.group[1].peers[0]: got 10.21.0.3"},
+		"priority 256":     {"priority  = 150", "priority = 256", "pair.group[0].priority: got 256, want 1 to 255"},
+		"priority 0":       {"priority  = 150", "priority = 0", "pair.group[0].priority: got 0, want 1 to 255"},
+		"mac":              {`"virtual"`, `"00:00:5e:00:01:14"`, `pair.group[1].mac: got "00:00:5e:00:01:14", want "port" or "virtual"`},
+		"unicast to whom":  {`["10.21.0.3"]`, "[]", "pair.group[1].unicast: got true without peers"},
 		"interval 0":       {`"50ms"`, `"0s"`, "site.toml:8: pair.group[0].interval: got 0s"},
 		"interval 41s":     {`"50ms"`, `"41s"`, "want 10ms to 40.95s in steps of 10ms"},
 		"interval 15ms":    {`"50ms"`, `"15ms"`, "in steps of 10ms"},

@@ -176,6 +176,13 @@ func (s *Sync) hear(in *incoming) error {
 		if err != nil {
 			return err
 		}
+		if m.Kind == flow.Note {
+			select {
+			case s.noted <- m.Text:
+			default:
+			}
+			continue
+		}
 		if m.Kind != flow.Ping {
 			if err := s.apply(in, m); err != nil {
 				return err

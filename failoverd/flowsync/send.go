@@ -63,6 +63,7 @@ func (s *Sync) ended(err error) {
 	changed := s.out.up || s.out.err == nil || s.out.err.Error() != err.Error()
 	s.out = outgoing{err: err}
 	s.mu.Unlock()
+	s.forget()
 	if changed {
 		s.log.Info("not telling the other box", "err", err)
 		ring(s.bell)
@@ -150,6 +151,8 @@ func (s *Sync) tellAll(ctx context.Context, conn net.Conn) error {
 		case <-ctx.Done():
 		case <-s.turned:
 		case <-pulse.C:
+		case text := <-s.say:
+			t.note(text)
 		}
 	}
 	return t.err
@@ -243,6 +246,9 @@ func (t *teller) follow(ctx context.Context, src Events, bulk bool, pulse <-chan
 			}
 		case <-pulse:
 			t.ping()
+		case text := <-t.s.say:
+			t.rest(events)
+			t.note(text)
 		}
 	}
 	return nil

@@ -67,6 +67,8 @@ type Sync struct {
 	began  time.Time
 	turned chan struct{} // the role changed: the telling side looks again
 	bell   chan struct{} // something worth showing changed
+	say    chan string   // notes to the other box
+	noted  chan string   // notes of the other box
 
 	mu     sync.Mutex
 	master map[string]bool // groups whose addresses are here
@@ -104,6 +106,7 @@ func New(cfg Config, log *slog.Logger, k Kernel, r Reader) (*Sync, error) {
 	s := &Sync{
 		cfg: cfg, log: log, kernel: k, reader: r, terms: terms, began: time.Now(),
 		turned: make(chan struct{}, 1), bell: make(chan struct{}, 1),
+		say: make(chan string, notes), noted: make(chan string, notes),
 		master: map[string]bool{}, got: ledger.Rounds{Ledger: ledger.New(cfg.Max)},
 	}
 	rand.Read(s.box[:])

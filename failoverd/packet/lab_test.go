@@ -31,14 +31,14 @@ func space(t *testing.T, name string) *netns.Space {
 	return s
 }
 
-func open4(t *testing.T, s *netns.Space, port, self string) (c *Conn) {
+func openOn(t *testing.T, s *netns.Space, port, self string) (c *Conn) {
 	t.Helper()
 	must(t, s.Do(func() error {
 		ifi, err := net.InterfaceByName(port)
 		if err != nil {
 			return err
 		}
-		c, err = Open(ifi.Index, port, netip.MustParseAddr(self))
+		c, err = Open(ifi.Index, port, netip.MustParseAddr(self), false)
 		return err
 	}))
 	t.Cleanup(func() { c.Close() })
@@ -56,20 +56,23 @@ func TestConn(t *testing.T) {
 		a.Addr("lan", "10.20.0.1/24"), a.Addr("lan", "10.20.0.2/24"), a.Addr("svc", "10.21.0.2/24"),
 		b.Addr("lan", "10.20.0.3/24"), b.Addr("svc", "10.21.0.3/24"),
 	)
-	sender, receiver, elsewhere := open4(t, a, "lan", "10.20.0.2"), open4(t, b, "lan", "10.20.0.3"), open4(t, b, "svc", "10.21.0.3")
-	must(t, a.Do(func() error { return stray(64) }), sender.Send([]byte("hello")))
-	if _, from, err := receiver.Receive(); !errors.Is(err, ErrForeign) || from != netip.MustParseAddr("10.20.0.1") {
-		t.Errorf("with TTL 64: from %v, %v", from, err)
+	sender, receiver, elsewhere := openOn(t, a, "lan", "10.20.0.2"), openOn(t, b, "lan", "10.20.0.3"), openOn(t, b, "svc", "10.21.0.3")
+	must(t, a.Do(func() error { return stray(64) }), sender.Send(Group4, []byte("hello")))
+	if p, err := receiver.Receive(); !errors.Is(err, ErrForeign) || p.From != netip.MustParseAddr("10.20.0.1") {
+		t.Errorf("with TTL 64: from %v, %v", p.From, err)
 	}
-	msg, from, err := receiver.Receive()
-	if err != nil || string(msg) != "hello" || from != netip.MustParseAddr("10.20.0.2") {
-		t.Errorf("got %q from %v, %v", msg, from, err)
+	p, err := receiver.Receive()
+	if err != nil || string(p.Msg) != "hello" || p.From != netip.MustParseAddr("10.20.0.2") || p.To != Group4 {
+		t.Errorf("got %q from %v to %v, %v", p.Msg, p.From, p.To, err)
+	}
+	if got := net.HardwareAddr(p.MAC[:]); got.String() != mac(t, a) {
+		t.Errorf("from %v, want %s", got, mac(t, a))
 	}
 	// Nothing for the other port, nothing of our own: both wait until closed.
 	for name, c := range map[string]*Conn{"other port": elsewhere, "sender": sender} {
 		woken := make(chan error, 1)
 		go func() {
-			_, _, err := c.Receive()
+			_, err := c.Receive()
 			woken <- err
 		}()
 		select {
@@ -78,7 +81,7 @@ func TestConn(t *testing.T) {
 		case <-time.After(100 * time.Millisecond):
 		}
 		c.Close()
-		if err := <-woken; !errors.Is(err, os.ErrClosed) {
+		if err := <-woken; err == nil || errors.Is(err, ErrForeign) {
 			t.Errorf("%s after close: %v", name, err)
 		}
 	}
@@ -104,10 +107,52 @@ func TestOpenWithoutPort(t *testing.T) {
 	lab.Require(t, lab.Root)
 	s := space(t, "none")
 	err := s.Do(func() error {
-		_, err := Open(77, "lan", netip.MustParseAddr("10.20.0.2"))
+		_, err := Open(77, "lan", netip.MustParseAddr("10.20.0.2"), false)
 		return err
 	})
 	if !errors.Is(err, unix.ENODEV) {
 		t.Errorf("got %v, want no such device", err)
+	}
+}
+
+func mac(t *testing.T, s *netns.Space) (mac string) {
+	must(t, s.Do(func() error {
+		lan, err := net.InterfaceByName("lan")
+		if err == nil {
+			mac = lan.HardwareAddr.String()
+		}
+		return err
+	}))
+	return mac
+}
+
+// To one peer: what went to the group is foreign then, and the other way round.
+func TestUnicast(t *testing.T) {
+	lab.Require(t, lab.Root)
+	a, b := space(t, "ua"), space(t, "ub")
+	must(t, netns.Veth(a, "lan", b, "lan"), a.Addr("lan", "10.20.0.2/24"), b.Addr("lan", "10.20.0.3/24"))
+	var alone, all *Conn
+	self := netip.MustParseAddr("10.20.0.3")
+	sender := openOn(t, a, "lan", "10.20.0.2")
+	must(t, b.Do(func() error {
+		lan, err := net.InterfaceByName("lan")
+		if err != nil {
+			return err
+		}
+		alone, err = Open(lan.Index, "lan", self, true)
+		return err
+	}))
+	defer alone.Close()
+	all = openOn(t, b, "lan", "10.20.0.3")
+	must(t, sender.Send(Group4, []byte("group")), sender.Send(self, []byte("one")))
+	for _, c := range []struct {
+		*Conn
+		order [2]bool // good
+	}{{alone, [2]bool{false, true}}, {all, [2]bool{true, false}}} {
+		for i, good := range c.order {
+			if p, err := c.Receive(); (err == nil) != good || !good && !errors.Is(err, ErrForeign) {
+				t.Errorf("packet %d to %v: %v", i, p.To, err)
+			}
+		}
 	}
 }

@@ -1,10 +1,10 @@
-// Package packet sends and receives VRRP's IP packets on one port. What Receive
-// returns came in through that port, to the VRRP group, with TTL or hop limit 255:
-// from a neighbour, not through a router (RFC 9568 §5.1.1.3, §5.1.2.3, §7.1).
+// Package packet sends and receives VRRP's IP packets on one device. What Receive
+// returns came in through that device, to the VRRP group or, where packets are sent
+// to each peer, to our own address, with TTL or hop limit 255: from a neighbour, not
+// through a router (RFC 9568 §5.1.1.3, §5.1.2.3, §7.1).
 package packet
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,36 +42,54 @@ const (
 // socket's. Receive may be called again.
 var ErrForeign = errors.New("foreign packet")
 
-// Conn is a raw socket bound to one port. Send and Receive may be called from
-// different goroutines; Close wakes both.
-type Conn struct {
-	file  *os.File
-	index int
-	self  netip.Addr
-	buf   [8192]byte // larger than any advertisement: 20 to 60 + 8 + 255*16
-	oob   [256]byte
+// A Packet is what arrived. Msg is valid until the next Receive.
+type Packet struct {
+	Msg      []byte
+	From, To netip.Addr
+	MAC      [6]byte // the frame's source
 }
 
-// Open joins the VRRP group of self's family on the port with that index and name.
-// Packets carry the source address self, the port's own: left to itself the kernel
-// might choose the shared one. A port that is removed and made anew needs a new
-// Conn.
-func Open(index int, name string, self netip.Addr) (*Conn, error) {
+// Conn is VRRP on one device. Send and Receive may be called from different
+// goroutines; Close wakes both.
+type Conn struct {
+	out, in *os.File
+	index   int
+	self    netip.Addr
+	to      netip.Addr // where packets for us go: the group, or self
+	buf     [8192]byte // larger than any advertisement: 20 to 60 + 8 + 255*16
+}
+
+// Open opens the device with that index and name for packets from self, which need
+// not be one of its own addresses. With unicast, packets must come to self, else to
+// the VRRP group. A device that is removed and made anew needs a new Conn.
+//
+// A raw socket sends, and joins the group so that the hardware lets it in; a packet
+// socket receives, because it alone tells which machine a packet came from.
+func Open(index int, name string, self netip.Addr, unicast bool) (*Conn, error) {
 	family, set := unix.AF_INET, options4
 	if self.Is6() {
 		family, set = unix.AF_INET6, options6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, advert.Protocol)
+	out, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, advert.Protocol)
 	if err != nil {
 		return nil, fmt.Errorf("open VRRP socket: %w", err)
 	}
-	for _, o := range set(fd, index, name, self) {
+	for _, o := range set(out, index, name) {
 		if err := o.set(); err != nil {
-			unix.Close(fd)
+			unix.Close(out)
 			return nil, fmt.Errorf("open VRRP socket on %s: %s: %w", name, o.what, err)
 		}
 	}
-	return &Conn{file: os.NewFile(uintptr(fd), "vrrp-"+name), index: index, self: self}, nil
+	in, err := listen(index, self.Is6())
+	if err != nil {
+		unix.Close(out)
+		return nil, fmt.Errorf("open VRRP socket on %s: %w", name, err)
+	}
+	c := &Conn{out: os.NewFile(uintptr(out), "vrrp-"+name), in: os.NewFile(uintptr(in), "vrrp-"+name), index: index, self: self, to: Group(self)}
+	if unicast {
+		c.to = self
+	}
+	return c, nil
 }
 
 // An option is one setting of a socket; what names it in an error.
@@ -85,13 +103,17 @@ func number(what string, fd, level, name, value int) option {
 	return option{what, func() error { return unix.SetsockoptInt(fd, level, name, value) }}
 }
 
-// options4 binds first: from then on nothing arrives from elsewhere.
-func options4(fd, index int, name string, self netip.Addr) []option {
-	mreq := &unix.IPMreqn{Ifindex: int32(index), Address: self.As4()}
+// mute lets nothing into a socket that only sends.
+func mute(fd int) option {
+	return option{"hear nothing", func() error { return filter(fd, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}) }}
+}
+
+func options4(fd, index int, name string) []option {
 	group := &unix.IPMreqn{Ifindex: int32(index), Multiaddr: Group4.As4()}
 	return []option{
-		{"bind to port", func() error { return unix.BindToDevice(fd, name) }},
-		{"multicast port", func() error { return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, mreq) }},
+		mute(fd),
+		{"bind to device", func() error { return unix.BindToDevice(fd, name) }},
+		number("TTL", fd, unix.IPPROTO_IP, unix.IP_TTL, ttl),
 		number("multicast TTL", fd, unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, ttl),
 		number("multicast loop", fd, unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0),
 		number("precedence", fd, unix.IPPROTO_IP, unix.IP_TOS, class),
@@ -100,69 +122,102 @@ func options4(fd, index int, name string, self netip.Addr) []option {
 	}
 }
 
-// Send sends one message to the group.
-func (c *Conn) Send(msg []byte) error {
-	raw, err := c.file.SyscallConn()
+// options6 frees the source: a link-local address of another device is one on a
+// device for a virtual hardware address.
+func options6(fd, index int, name string) []option {
+	group := &unix.IPv6Mreq{Interface: uint32(index), Multiaddr: Group6.As16()}
+	return []option{
+		mute(fd),
+		{"bind to device", func() error { return unix.BindToDevice(fd, name) }},
+		number("free source", fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1),
+		number("hop limit", fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ttl),
+		number("multicast device", fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index),
+		number("multicast hop limit", fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, ttl),
+		number("multicast loop", fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0),
+		number("traffic class", fd, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, class),
+		number("priority", fd, unix.SOL_SOCKET, unix.SO_PRIORITY, priority),
+		{"join group", func() error {
+			return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, group)
+		}},
+	}
+}
+
+// Send sends one message to the group or to one peer, from self: left to itself the
+// kernel might choose the shared address.
+func (c *Conn) Send(to netip.Addr, msg []byte) error {
+	raw, err := c.out.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("send advertisement: %w", err)
 	}
+	var info []byte
+	var sa unix.Sockaddr
+	if c.self.Is4() {
+		info = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: c.self.As4(), Ifindex: int32(c.index)})
+		sa = &unix.SockaddrInet4{Addr: to.As4()}
+	} else {
+		info = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: c.self.As16(), Ifindex: uint32(c.index)})
+		sa = &unix.SockaddrInet6{Addr: to.As16(), ZoneId: uint32(c.index)}
+	}
 	var sendErr error
 	err = raw.Write(func(fd uintptr) bool {
-		if c.self.Is4() {
-			sendErr = unix.Sendto(int(fd), msg, 0, &unix.SockaddrInet4{Addr: Group4.As4()})
-		} else {
-			sendErr = send6(int(fd), c.index, c.self, msg)
-		}
+		sendErr = unix.Sendmsg(int(fd), msg, info, sa, 0)
 		return true // a full queue is an error like any other: the next one comes soon
 	})
 	if err = errors.Join(err, sendErr); err != nil {
-		return fmt.Errorf("send advertisement: %w", err)
+		return fmt.Errorf("send advertisement to %v: %w", to, err)
 	}
 	return nil
 }
 
-// Receive waits for one message to the group and returns it with its sender. The
-// bytes are valid until the next call. An error that is ErrForeign ends nothing.
-func (c *Conn) Receive() (msg []byte, from netip.Addr, err error) {
-	if c.self.Is6() {
-		return c.receive6()
-	}
-	n, err := c.file.Read(c.buf[:])
+// Receive waits for one message and returns it with its sender. An error that is
+// ErrForeign ends nothing, and the packet says what is known of it.
+func (c *Conn) Receive() (Packet, error) {
+	raw, err := c.in.SyscallConn()
 	if err != nil {
-		return nil, netip.Addr{}, fmt.Errorf("receive advertisement: %w", err)
+		return Packet{}, fmt.Errorf("receive advertisement: %w", err)
 	}
-	return open(c.buf[:n])
+	var n int
+	var sender unix.Sockaddr
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, sender, failed = unix.Recvfrom(int(fd), c.buf[:], 0)
+		return !errors.Is(failed, unix.EAGAIN)
+	})
+	if err == nil { // else closed
+		err = failed
+	}
+	if errors.Is(err, unix.ENETDOWN) { // said once; the socket works again with the link
+		return Packet{}, fmt.Errorf("%w: %w", ErrForeign, err)
+	}
+	if err != nil {
+		return Packet{}, fmt.Errorf("receive advertisement: %w", err)
+	}
+	parse := open4
+	if c.self.Is6() {
+		parse = open6
+	}
+	p, hops, err := parse(c.buf[:n])
+	if ll, ok := sender.(*unix.SockaddrLinklayer); ok {
+		p.MAC = [6]byte(ll.Addr[:6])
+	}
+	if err == nil {
+		err = c.check(p, hops)
+	}
+	return p, err
 }
 
 // Close leaves the group.
-func (c *Conn) Close() error { return c.file.Close() }
-
-// open takes the IPv4 header off b, as a raw socket delivers it (RFC 791 §3.1).
-func open(b []byte) ([]byte, netip.Addr, error) {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return nil, netip.Addr{}, fmt.Errorf("%w: %d bytes are no IPv4 packet", ErrForeign, len(b))
-	}
-	header, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
-	if header < 20 || header > total || total > len(b) {
-		return nil, netip.Addr{}, fmt.Errorf("%w: header of %d in a packet of %d, %d received", ErrForeign, header, total, len(b))
-	}
-	from, to := netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
-	if b[9] != advert.Protocol {
-		return nil, from, fmt.Errorf("%w: protocol %d from %v, want %d", ErrForeign, b[9], from, advert.Protocol)
-	}
-	if err := check(from, to, int(b[8])); err != nil {
-		return nil, from, err
-	}
-	return b[header:total], from, nil
-}
+func (c *Conn) Close() error { return errors.Join(c.out.Close(), c.in.Close()) }
 
 // check is what holds for both families: the way the packet came.
-func check(from, to netip.Addr, hops int) error {
+func (c *Conn) check(p Packet, hops int) error {
 	switch {
 	case hops != ttl:
-		return fmt.Errorf("%w: TTL %d from %v, want %d: not from this link", ErrForeign, hops, from, ttl)
-	case to != Group(to):
-		return fmt.Errorf("%w: sent to %v by %v, want %v", ErrForeign, to, from, Group(to))
+		return fmt.Errorf("%w: TTL %d from %v, want %d: not from this link", ErrForeign, hops, p.From, ttl)
+	case p.To != c.to:
+		return fmt.Errorf("%w: sent to %v by %v, want %v", ErrForeign, p.To, p.From, c.to)
+	case p.From.Is6() && !p.From.IsLinkLocalUnicast():
+		return fmt.Errorf("%w: from %v, want a link-local address", ErrForeign, p.From)
 	}
 	return nil
 }

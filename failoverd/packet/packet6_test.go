@@ -18,25 +18,25 @@ func TestConn6(t *testing.T) {
 	lab.Require(t, lab.Root)
 	a, b := space(t, "a"), space(t, "b")
 	must(t, netns.Veth(a, "lan", b, "lan"), a.Addr("lan", "fe80::2/64"), b.Addr("lan", "fe80::3/64"), a.Addr("lan", "2001:db8::2/64"))
-	sender, receiver := open4(t, a, "lan", "fe80::2"), open4(t, b, "lan", "fe80::3")
+	sender, receiver := openOn(t, a, "lan", "fe80::2"), openOn(t, b, "lan", "fe80::3")
 	// An address is no source until the kernel has looked for another holder of it.
 	must(t,
 		settled(func() error { return a.Do(func() error { return stray6(64, "fe80::2") }) }),
 		settled(func() error { return a.Do(func() error { return stray6(255, "2001:db8::2") }) }),
-		settled(func() error { return sender.Send([]byte("hello")) }),
+		settled(func() error { return sender.Send(Group6, []byte("hello")) }),
 	)
 	for _, what := range []string{"hop limit 64", "global source"} {
-		if _, from, err := receiver.Receive(); !errors.Is(err, ErrForeign) || !from.Is6() {
-			t.Errorf("%s: from %v, %v", what, from, err)
+		if p, err := receiver.Receive(); !errors.Is(err, ErrForeign) || !p.From.Is6() {
+			t.Errorf("%s: from %v, %v", what, p.From, err)
 		}
 	}
-	msg, from, err := receiver.Receive()
-	if err != nil || string(msg) != "hello" || from != netip.MustParseAddr("fe80::2") {
-		t.Errorf("got %q from %v, %v", msg, from, err)
+	p, err := receiver.Receive()
+	if err != nil || string(p.Msg) != "hello" || p.From != netip.MustParseAddr("fe80::2") {
+		t.Errorf("got %q from %v, %v", p.Msg, p.From, err)
 	}
 	woken := make(chan error, 1)
 	go func() {
-		_, _, err := receiver.Receive()
+		_, err := receiver.Receive()
 		woken <- err
 	}()
 	time.Sleep(20 * time.Millisecond)

@@ -21,8 +21,9 @@ var Faults = [...]string{NoPort, NoLink, NoAddress, OwnShared}
 
 // Fit returns the port's own address in the network of the shared addresses, from
 // which advertisements are sent. Where there is none, or the port can't reach the
-// clinic's network, it says in a fault why this box must not have the addresses.
-func (p Port) Fit(shared []netip.Prefix) (netip.Addr, *wire.Fault) {
+// clinic's network, it says in a fault why this box must not have the addresses. An
+// owner may have a shared address as its own.
+func (p Port) Fit(shared []netip.Prefix, owner bool) (netip.Addr, *wire.Fault) {
 	fault := &wire.Fault{Severity: wire.Alarm, Where: "port " + p.Name}
 	self := p.self(shared)
 	switch own, both := p.ownShared(shared); {
@@ -34,10 +35,10 @@ func (p Port) Fit(shared []netip.Prefix) (netip.Addr, *wire.Fault) {
 		fault.ID = NoLink
 		fault.What = fmt.Sprintf("no link on %s", p.Name)
 		fault.Do = fmt.Sprintf("check the cable between %s and the clinic's switch, and that the switch has power", p.Name)
-	case both:
+	case both && !owner:
 		fault.ID = OwnShared
 		fault.What = fmt.Sprintf("%v is shared by the pair and also %s's own address", own, p.Name)
-		fault.Do = "give the port another address of its own in the site file"
+		fault.Do = "give the port another address of its own in the site file, or make this box the owner: pair.group.priority = 255"
 	case !self.IsValid():
 		fault.ID, fault.Severity = NoAddress, wire.Warning
 		fault.What = fmt.Sprintf("%s has no address of its own in the network of %v", p.Name, shared[0])

@@ -30,7 +30,7 @@ func TestFit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.port.Name = "lan"
-			self, fault := c.port.Fit(shared)
+			self, fault := c.port.Fit(shared, false)
 			if c.id == "" {
 				if fault != nil || self != netip.MustParseAddr("10.20.0.2") {
 					t.Errorf("got %v, %+v", self, fault)
@@ -44,6 +44,14 @@ func TestFit(t *testing.T) {
 				t.Errorf("unfinished: %+v", fault)
 			}
 		})
+	}
+}
+
+// An owner advertises from the shared address itself where that is its own.
+func TestOwner(t *testing.T) {
+	p := Port{Name: "lan", There: true, Carrier: true, Own: prefixes("10.20.0.1/24")}
+	if self, fault := p.Fit(prefixes("10.20.0.1/24"), true); fault != nil || self != netip.MustParseAddr("10.20.0.1") {
+		t.Errorf("got %v, %+v", self, fault)
 	}
 }
 

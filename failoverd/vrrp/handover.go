@@ -46,6 +46,7 @@ func (r *Router) take(now time.Time, reason string) []Action {
 	if r.status.State != Backup {
 		return nil
 	}
+	r.aside = false
 	r.activate(now, reason)
 	r.taking = now.Add(takeTime)
 	r.deadline = r.taking

@@ -82,6 +82,9 @@ func standIn(name string, args []string) int {
 	if err == nil && name == "init" {
 		err = serveInit(runDir)
 	}
+	if err == nil && name == "failoverd" {
+		err = serveFailoverd(runDir)
+	}
 	if err == nil {
 		now := time.Now().UTC().Format(time.RFC3339)
 		text := strings.NewReplacer(`"pid": 140`, fmt.Sprintf(`"pid": %d`, os.Getpid()), "2026-11-22T08:30:00Z", now).Replace(string(file))
@@ -98,6 +101,26 @@ func standIn(name string, args []string) int {
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	<-stop
 	return 0
+}
+
+// serveFailoverd hands over once, and refuses then.
+func serveFailoverd(runDir string) error {
+	l, err := net.Listen("unix", filepath.Join(runDir, "failoverd.sock"))
+	if err != nil {
+		return err
+	}
+	mux, done := http.NewServeMux(), false
+	mux.HandleFunc("POST /handover", func(w http.ResponseWriter, r *http.Request) {
+		if done {
+			http.Error(w, "not handed over: this box has no addresses to hand over", http.StatusConflict)
+			return
+		}
+		done = true
+		fmt.Fprintf(w, `{"v":1,"to":"10.77.0.2","ms":17,"hold":%v}`, r.URL.Query().Get("hold") == "1")
+	})
+	mux.HandleFunc("POST /release", func(w http.ResponseWriter, _ *http.Request) { done = false })
+	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
+	return nil
 }
 
 // serveInit answers as firmware/init does.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"clinicgate/firmware/plainhttp"
 	"clinicgate/firmware/supervise"
@@ -21,6 +22,9 @@ const text = "text/plain; charset=utf-8"
 //	GET  /log?service=NAME&lines=N&follow=1  JSON lines
 //	POST /restart?service=NAME             } root and the console only
 //	POST /poweroff, POST /reboot           }
+//	POST /slot/arm?version=V&sha256=S&tunnel=1  } root and the update only
+//	POST /slot/commit                           }
+//	POST /slot/fail?why=WORDS&blame=1           }
 func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings chan<- ending) error {
 	path := filepath.Join(runDir, "init.sock")
 	l, err := net.Listen("unix", path)
@@ -42,6 +46,12 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 				return
 			}
 			b.answerCommand(req, answer, sup, endings)
+		case "POST /slot/arm", "POST /slot/commit", "POST /slot/fail":
+			if req.UID != 0 && req.UID != uidUpdate {
+				fmt.Fprintf(answer(403, text), "%s: user %d may not; the update may\n", req.Path, req.UID)
+				return
+			}
+			b.answerSlot(req, answer, endings)
 		default:
 			fmt.Fprintf(answer(404, text), "%s %s: want GET /state, GET /log, POST /restart, POST /poweroff or POST /reboot\n", req.Method, req.Path)
 		}
@@ -62,6 +72,33 @@ func (b *box) answerCommand(req plainhttp.Request, answer plainhttp.Answer, sup 
 	default:
 		fmt.Fprintln(answer(409, text), "the box is ending already")
 	}
+}
+
+// answerSlot does one step of an update. arm and fail end in a restart: a trial
+// begins from cold.
+func (b *box) answerSlot(req plainhttp.Request, answer plainhttp.Answer, endings chan<- ending) {
+	var err error
+	q := req.Query
+	switch req.Path {
+	case "/slot/arm":
+		err = b.slots.arm(q.Get("version"), q.Get("sha256"), q.Get("tunnel") == "1", time.Now())
+	case "/slot/commit":
+		err = b.slots.commit()
+	case "/slot/fail":
+		err = b.slots.fail(q.Get("why"), q.Get("blame") == "1", time.Now())
+	}
+	if err != nil {
+		fmt.Fprintf(answer(409, text), "%s: %v\n", req.Path, err)
+		return
+	}
+	b.log.Info("slots", "done", req.Path, "version", q.Get("version"), "why", q.Get("why"))
+	if req.Path != "/slot/commit" {
+		select {
+		case endings <- reboot:
+		default: // it is ending already
+		}
+	}
+	fmt.Fprintln(answer(202, text), req.Path)
 }
 
 func (b *box) answerState(answer plainhttp.Answer) {

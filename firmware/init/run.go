@@ -57,6 +57,10 @@ func (b *box) run() error {
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil { // Ctrl-Alt-Del is SIGINT
 		b.log.Warn("take over Ctrl-Alt-Del", "err", err)
 	}
+	if b.slots.onTrial() {
+		limit := time.AfterFunc(trialLimit, b.endTrial)
+		defer limit.Stop()
+	}
 	how := b.loop(sup, changed, readers, endings, signals)
 	say("%s: stopping", how)
 	for _, s := range sup.Services() {

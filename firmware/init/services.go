@@ -20,6 +20,7 @@ const (
 	uidSyncd      = 204
 	uidPcscd      = 205
 	uidConsole    = 206
+	uidUpdate     = 207
 )
 
 // daemons have folders for state and secrets.

@@ -89,6 +89,7 @@ func (b *box) publish(services []wire.Service) {
 	v.Header = wire.Header{V: wire.Version, Program: "init", Release: Release, PID: os.Getpid(), Faults: b.faults.list()}
 	v.ReadyMS = b.seen.ready.Milliseconds()
 	v.Services = services
+	v.Slots = b.slots.published()
 	text, err := json.Marshal(&v)
 	if err != nil {
 		b.log.Error("publish", "err", err)

@@ -37,8 +37,9 @@ type box struct {
 	log     *slog.Logger
 	faults  *faults
 	dog     *watchdog
-	state   wire.Init   // what does not change after the start
-	data    bool        // /data is the data partition
+	state   wire.Init // what does not change after the start
+	data    bool      // /data is the data partition
+	slots   *slots
 	endings chan ending // how somebody wants it to end
 	events  *uevent.Listener
 	nodes   []string  // device nodes of the readers that pcscd knows
@@ -93,6 +94,7 @@ func (b *box) prepare() {
 	b.prepareData(find)
 	b.try(wire.Alarm, "random numbers", "entropy", "keys made now would be weak: wait, or restart the box", awaitEntropy(10*time.Second))
 	b.try(wire.Warning, "modules", "module.lock", "tell cloud ops", os.WriteFile("/proc/sys/kernel/modules_disabled", []byte("1"), 0))
+	b.prepareSlots(find)
 	b.state = wire.Init{
 		Board: hw.Name, Kernel: kernelRelease(), Slot: b.cmd.slot, Watchdog: b.dog.name,
 		Booted: time.Now().Add(-uptime()).UTC().Truncate(time.Millisecond), BootReason: b.bootReason(),
@@ -116,6 +118,36 @@ func (b *box) prepareData(find blockdev.Finder) {
 	if err == nil {
 		b.try(wire.Alarm, "/data", "data.folders", "restart the box", makeFolders(dataFolders())) // the import replaces two
 	}
+}
+
+// prepareSlots judges how the box was started, if a release is on trial.
+func (b *box) prepareSlots(find blockdev.Finder) {
+	const do = "tell cloud ops; the box works, but can't be updated"
+	var err error
+	b.slots, err = openSlots(b.cmd.slot, find, b.data)
+	b.try(wire.Warning, "slots", "slot.unusable", do, err)
+	again, err := b.slots.start(time.Now())
+	b.try(wire.Warning, "slots", "slot.start", do, err)
+	if again && err == nil {
+		say("a release on trial did not come up, trying it again")
+		b.endings <- reboot
+	}
+	if good := b.slots.state.Good; good != "" && b.slots.why == "" && string(good) != b.cmd.slot && !b.slots.onTrial() {
+		b.try(wire.Alarm, "slots", "slot.fallback", "tell cloud ops: the box runs its other slot, and has no spare",
+			fmt.Errorf("slot %s is committed, the firmware started %s", good, b.cmd.slot))
+	}
+	if b.slots.onTrial() {
+		say("release %s is on trial", b.slots.state.Trial.Version)
+	}
+}
+
+// endTrial ends a trial that nobody has judged in time.
+func (b *box) endTrial() {
+	if err := b.slots.fail(fmt.Sprintf("was not found well within %v", trialLimit), true, time.Now()); err != nil {
+		return // judged meanwhile
+	}
+	say("the trial ends without a verdict")
+	b.endings <- reboot
 }
 
 // try states the outcome of a step of the start.

@@ -9,6 +9,37 @@ type Card struct {
 	Readers  []Reader  `json:"readers"`
 	Sessions []Session `json:"sessions"`
 	Keys     JWKS      `json:"keys"`
+	Care     []Care    `json:"care,omitempty"`
+	Consents []Consent `json:"consents,omitempty"`
+	// LeaseMS is the time since boot (CLOCK_BOOTTIME) until which this file
+	// holds; 0 for no limit. A program that hangs can't end its sessions.
+	LeaseMS int64 `json:"lease_ms,omitempty"`
+}
+
+// Bases of care.
+const (
+	CarePresent   = "present"   // the patient's card is in
+	CareWindow    = "window"    // it was, not long ago
+	CareEmergency = "emergency" // the doctor broke the glass
+)
+
+// Care is a doctor's care for a patient: without it no record of that patient is
+// written, and a patient who narrowed who may see it is not shown to others.
+type Care struct {
+	ID      string     `json:"id"`
+	Session string     `json:"sid"`     // of the doctor
+	Patient string     `json:"patient"` // Pseudonym
+	Basis   string     `json:"basis"`
+	Since   time.Time  `json:"since"`
+	Until   *time.Time `json:"until,omitempty"` // none while the patient's card is in
+}
+
+// Consent is what a patient said about who sees the record, as far as it must be
+// known to hold it.
+type Consent struct {
+	Patient string   `json:"patient"` // Pseudonym
+	Only    bool     `json:"only"`    // these and nobody else; otherwise all but these
+	Who     []string `json:"who"`     // FHIR references of professionals
 }
 
 // Reader states.
@@ -32,6 +63,7 @@ const (
 	RoleDoctor  = "doctor"
 	RoleNurse   = "nurse"
 	RolePatient = "patient"
+	RoleStaff   = "staff" // reception and administration
 )
 
 // Session is a live card. A token whose sid is not in this list is dead, whatever
@@ -39,7 +71,9 @@ const (
 type Session struct {
 	ID       string    `json:"sid"`
 	Role     string    `json:"role"`
-	Subject  string    `json:"sub"` // FHIR reference for staff ("Practitioner/…"); for patients an opaque id
+	Subject  string    `json:"sub"`               // FHIR reference for staff ("Practitioner/…"); for patients an opaque id
+	Patient  string    `json:"patient,omitempty"` // Pseudonym, of a patient's session
+	PIN      bool      `json:"pin"`               // the holder showed the PIN; else the card is only present
 	Room     string    `json:"room"`
 	Since    time.Time `json:"since"`
 	Presence time.Time `json:"presence"` // when the card's key last proved itself

@@ -13,6 +13,32 @@ type Init struct {
 	ReadyMS    int64     `json:"ready_ms,omitempty"` // kernel start to all services ready; 0 until then
 	Watchdog   string    `json:"watchdog"`           // driver fed, or "none: REASON"
 	Services   []Service `json:"services"`
+	Slots      *Slots    `json:"slots,omitempty"`
+}
+
+// Slots is what the box can start from.
+type Slots struct {
+	Good      string           `json:"good"`            // "a" or "b": committed
+	Trial     *Trial           `json:"trial,omitempty"` // under way
+	Refused   []RefusedRelease `json:"refused,omitempty"`
+	Last      string           `json:"last,omitempty"`       // how the last trial ended
+	NoUpdates string           `json:"no_updates,omitempty"` // why this box can't be updated now
+}
+
+// Trial is a release that has to prove itself.
+type Trial struct {
+	Slot    string `json:"slot"`
+	Version string `json:"version"`
+	Starts  int    `json:"starts"`  // asked for so far
+	Tunnel  bool   `json:"tunnel"`  // the tunnel was up before it
+	Running bool   `json:"running"` // this start is the trial
+}
+
+// RefusedRelease failed on this box and is not taken again.
+type RefusedRelease struct {
+	Version string    `json:"version"`
+	Why     string    `json:"why"`
+	When    time.Time `json:"when"`
 }
 
 // Service states.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // noVRRPOutside refuses what could only let a provider unseat the clinic's box.
@@ -48,8 +49,7 @@ func (r *reader) overlaps(c Config) {
 	claims := networks(c)
 	for i, a := range claims {
 		for _, b := range claims[:i] {
-			sameTunnel := a.tunnel >= 0 && a.tunnel == b.tunnel
-			if !sameTunnel && a.prefix.IsValid() && b.prefix.IsValid() && a.prefix.Overlaps(b.prefix) {
+			if !c.together(a, b) && a.prefix.IsValid() && b.prefix.IsValid() && a.prefix.Overlaps(b.prefix) {
 				r.bad(a.key, "%s overlaps %s of %s (%s)", a.prefix, b.prefix, b.key, r.f.At(b.key))
 			}
 		}
@@ -69,6 +69,16 @@ func (r *reader) overlaps(c Config) {
 			r.outside(claims, key, h.Endpoint.Addr())
 		}
 	}
+}
+
+// together reports whether two claims are one tunnel's, or routes of two tunnels
+// between which the class of a flow decides.
+func (c Config) together(a, b claim) bool {
+	if a.tunnel < 0 || b.tunnel < 0 {
+		return false
+	}
+	routes := strings.HasSuffix(a.key, ".routes") && strings.HasSuffix(b.key, ".routes")
+	return a.tunnel == b.tunnel || routes && c.Tunnels[a.tunnel].Class != c.Tunnels[b.tunnel].Class
 }
 
 func networks(c Config) []claim {

@@ -31,6 +31,7 @@ type Tunnel struct {
 	Keepalive time.Duration  // whole seconds
 	Policy    string
 	MTU       int // of the device; 0: as the uplinks allow
+	Class     int // of Config.Classes: these flows take it before another tunnel with the route; -1: the others do
 }
 
 // Hub is a WireGuard peer that a tunnel may lead to.
@@ -60,6 +61,7 @@ type tunnelSection struct {
 	Probe     string        `toml:"probe"`
 	PSK       string        `toml:"psk"`
 	MTU       int           `toml:"mtu"`
+	Class     string        `toml:"class"`
 	Standby   []hubSection  `toml:"standby"`
 }
 
@@ -85,6 +87,7 @@ func (r *reader) tunnels(s *section, c *Config) {
 			KeyFile:   r.keyFile(key+".key", t.Key),
 			Keepalive: time.Duration(t.Keepalive),
 			MTU:       t.MTU,
+			Class:     r.tunnelClass(key+".class", t.Class),
 		}
 		if len(t.Routes) == 0 {
 			r.bad(key+".routes", "got none, want the networks behind the hub")
@@ -105,6 +108,20 @@ func (r *reader) tunnels(s *section, c *Config) {
 		tun.Hubs = r.hubs(key, t, tun.Routes)
 		c.Tunnels = append(c.Tunnels, tun)
 	}
+}
+
+// tunnelClass reads the class that a tunnel is for. Office is the rest, which a
+// tunnel without a class carries.
+func (r *reader) tunnelClass(key, got string) int {
+	if got == "" {
+		return -1
+	}
+	names := ClassNames()
+	k := slices.Index(names[:], got)
+	if k < 0 || got == Office {
+		r.bad(key, "got %q, want %q or %q, or nothing for all other flows", got, Clinical, Bulk)
+	}
+	return k
 }
 
 // hubs reads the tunnel's own hub and those that stand by.

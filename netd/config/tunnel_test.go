@@ -47,3 +47,39 @@ func TestHubs(t *testing.T) {
 		}
 	}
 }
+
+const twoTunnels = `[net.class.bulk]
+match = [{ service = "tcp/443" }]
+[[net.tunnel]]
+name     = "bulk"
+address  = "10.97.0.2/32"
+endpoint = "192.0.2.1:51821"
+peer_key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
+key      = "bulk.key"
+routes   = ["10.97.0.0/24", "10.98.0.0/16"]
+policy   = "aggregate"
+class    = "bulk"
+
+[net.firewall]`
+
+// TestTwoTunnels: one network may lie behind two tunnels when the class of a flow
+// decides between them.
+func TestTwoTunnels(t *testing.T) {
+	text := strings.Replace(example(t), "[net.firewall]", twoTunnels, 1)
+	c, err := parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Tunnels[0].Class != -1 || c.Tunnels[1].Class != 2 {
+		t.Errorf("classes %d and %d, want -1 and 2", c.Tunnels[0].Class, c.Tunnels[1].Class)
+	}
+	for _, c := range []struct{ from, to, want string }{
+		{`class    = "bulk"`, ``, "net.tunnel[1].routes: 10.98.0.0/16 overlaps 10.98.0.0/16 of net.tunnel[0].routes"},
+		{`"10.97.0.2/32"`, `"10.99.0.7/32"`, "net.tunnel[1].address: 10.99.0.7/32 overlaps 10.99.0.0/24 of net.tunnel[0].routes"},
+		{`class    = "bulk"`, `class = "office"`, `net.tunnel[1].class: got "office", want "clinical" or "bulk"`},
+	} {
+		if _, err := parse(strings.Replace(text, c.from, c.to, 1)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s for %s: got %v, want %q", c.to, c.from, err, c.want)
+		}
+	}
+}

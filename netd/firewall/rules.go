@@ -77,6 +77,11 @@ func stick(c config.Config) []string {
 		rules = append(rules, fmt.Sprintf("-o %s -m connmark --mark 0x0/%#x -j CONNMARK --set-xmark %#x/%#x",
 			u.Port, plan.MarkMask, plan.Mark(i), plan.MarkMask), keepClass(u.Port))
 	}
+	for _, t := range c.Tunnels {
+		if t.Class >= 0 {
+			rules = append(rules, keepClass(t.Device))
+		}
+	}
 	return rules
 }
 

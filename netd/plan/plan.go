@@ -4,6 +4,7 @@
 //
 // The layout, which the box's documents and `ip rule` show as well:
 //
+//	rule 6900+i      fwmark of its class → table 7400+i, for tunnel i that has one
 //	rule 7000        main, without its default route: the LAN and the tunnels
 //	rule 7100+i      fwmark (i+1)<<16 in mask 0xff0000 → table 7100+i
 //	rule 7200+i      from the address of uplink i → table 7100+i
@@ -11,6 +12,7 @@
 //	rule 32766       main: the default route, by the uplinks that take new flows
 //	table 7100+i     uplink i alone: its own network and its default route
 //	table 7300+k     the default route of class k, if it has uplinks of its own
+//	table 7400+i     the routes of tunnel i, which is for the flows of one class
 //
 // The first packet of a connection chooses its uplink by class and by hash; netd's
 // firewall then marks the connection with the uplink, so that its packets stay with
@@ -38,6 +40,7 @@ const Protocol = 71
 const (
 	tableMain   = 254
 	tableBase   = 7100
+	ruleTunnel  = 6900
 	ruleMain    = 7000
 	ruleMark    = 7100
 	ruleFrom    = 7200
@@ -47,7 +50,8 @@ const (
 	classShift  = 24
 	ClassMask   = 0xf000000
 	classBase   = 7300
-	Unheard     = 1 << 28    // in the mark of packets that nobody answers by the same uplink
+	Unheard     = 1 << 28 // in the mark of packets that nobody answers by the same uplink
+	tunnelBase  = 7400
 	metric      = 71         // of our routes in main
 	metricGuard = 4000000000 // of the unreachable routes behind the tunnels'
 	TunnelMTU   = 1420       // WireGuard over IPv4 or IPv6 in 1500
@@ -154,8 +158,8 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 		k.Routes = append(k.Routes, toGateway(c.Uplinks[active].Port, tableMain, metric, ups[active]))
 	}
 	k.classes(c, ups)
-	for _, t := range c.Tunnels {
-		k.tunnel(t)
+	for i, t := range c.Tunnels {
+		k.tunnel(i, t)
 	}
 	k.six(c, ups, active)
 	k.sort()
@@ -196,14 +200,25 @@ func toGateway(dev string, table, metric int, u Uplink) Route {
 
 // tunnel adds the tunnel's device, and behind each of its routes one that refuses:
 // while the device is missing, what belongs into the tunnel must not leave through
-// a provider in clear.
-func (k *Kernel) tunnel(t config.Tunnel) {
+// a provider in clear. A tunnel that is for one class has its routes in a table of
+// their own for these flows, and in main behind those of the other tunnels.
+func (k *Kernel) tunnel(i int, t config.Tunnel) {
 	k.Links = append(k.Links, Link{Dev: t.Device, MTU: TunnelMTU})
 	k.Addrs = append(k.Addrs, Addr{Dev: t.Device, Prefix: t.Address})
+	main := metric
+	if t.Class >= 0 {
+		main += 1 + i
+		k.Rules = append(k.Rules, Rule{Priority: ruleTunnel + i, Mark: ClassMark(t.Class), Mask: ClassMask, Table: tunnelBase + i})
+	}
 	for _, p := range t.Routes {
-		k.Routes = append(k.Routes,
-			Route{Table: tableMain, Dst: p, Metric: metric, Dev: t.Device, Src: t.Address.Addr()},
-			Route{Table: tableMain, Dst: p, Metric: metricGuard, Unreachable: true})
+		if t.Class >= 0 {
+			k.Routes = append(k.Routes, Route{Table: tunnelBase + i, Dst: p, Metric: metric, Dev: t.Device, Src: t.Address.Addr()})
+		}
+		k.Routes = append(k.Routes, Route{Table: tableMain, Dst: p, Metric: main, Dev: t.Device, Src: t.Address.Addr()})
+		guard := Route{Table: tableMain, Dst: p, Metric: metricGuard, Unreachable: true}
+		if !slices.Contains(k.Routes, guard) {
+			k.Routes = append(k.Routes, guard)
+		}
 	}
 }
 

@@ -12,7 +12,9 @@ type Kind uint8
 
 // The messages, in the order of a session: each side says Hello; then the box
 // that has flows sends all of them between BulkStart and BulkEnd, then changes.
-// A Ping is answered by a Pong once everything before it is in the kernel.
+// A Ping is answered by a Pong once everything before it is in the kernel. A Note is
+// a word between the boxes that is not about connections; it keeps its place among
+// the flows, so whoever reads it has what was told before.
 const (
 	Hello Kind = 1 + iota
 	BulkStart
@@ -21,6 +23,7 @@ const (
 	Del
 	Ping
 	Pong
+	Note
 )
 
 // Version of the format. Boxes of different releases speak to each other during an
@@ -34,7 +37,11 @@ type Message struct {
 	Seq  uint64   // Ping, Pong
 	Ver  uint8    // Hello
 	Box  [16]byte // Hello: drawn at each start, so that a box knows itself
+	Text string   // Note: at most NoteLen bytes
 }
+
+// NoteLen is the most that a Note holds.
+const NoteLen = 255
 
 const (
 	headLen  = 2
@@ -64,6 +71,8 @@ func (m Message) Append(b []byte) []byte {
 		b = appendTuple(append(b, m.Flow.Proto, m.Flow.family()), m.Flow.Tuple)
 	case Ping, Pong:
 		b = binary.BigEndian.AppendUint64(b, m.Seq)
+	case Note:
+		b = append(b, m.Text...)
 	}
 	b[start+1] = byte(len(b) - start - headLen)
 	return b
@@ -131,12 +140,15 @@ func parse(kind Kind, b []byte) (Message, error) {
 		}
 		m.Seq = binary.BigEndian.Uint64(b)
 		return m, nil
+	case Note:
+		m.Text = string(b)
+		return m, nil
 	case Put:
 		return m, m.Flow.parsePut(b)
 	case Del:
 		return m, m.Flow.parseDel(b)
 	}
-	return m, fmt.Errorf("got kind %d, want 1 to %d", kind, Pong)
+	return m, fmt.Errorf("got kind %d, want 1 to %d", kind, Note)
 }
 
 func length(b []byte, want int) error {

@@ -32,6 +32,7 @@ func messages() []Message {
 		{Kind: BulkStart}, {Kind: Put, Flow: n}, {Kind: Put, Flow: six()}, {Kind: BulkEnd},
 		{Kind: Del, Flow: Flow{Key: n.Key}}, {Kind: Del, Flow: Flow{Key: six().Key}},
 		{Kind: Ping, Seq: 1 << 40}, {Kind: Pong, Seq: 7},
+		{Kind: Note}, {Kind: Note, Text: strings.Repeat("word", 63)},
 	}
 }
 

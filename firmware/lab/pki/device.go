@@ -94,13 +94,14 @@ func (d *Device) Write(dir, name string) error {
 }
 
 // WriteAnchors puts what a site's anchors folder holds into dir, making it:
-// professionals.pem (root and issuing CA) and devices.pem.
+// professionals.pem and patients.pem (root and issuing CA each) and devices.pem.
 func (w *World) WriteAnchors(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	files := map[string][]byte{
 		"professionals.pem": append(w.Root.PEM(), w.Professionals.PEM()...),
+		"patients.pem":      append(w.Root.PEM(), w.Patients.PEM()...),
 		"devices.pem":       w.Devices.PEM(),
 	}
 	for name, data := range files {

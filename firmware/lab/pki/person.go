@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -24,6 +25,7 @@ type Person struct {
 	Registration string   // number in the register of professionals: subject serialNumber
 	Profession   string   // OID in the Admission extension; empty leaves the extension out
 	GUID         [16]byte // of the card, as in its CHUID: SAN urn:uuid
+	Policy       string   // of the certificate; empty: PolicyProfessional
 }
 
 // PIV key slots (SP 800-73-5 part 1, table 4b).
@@ -60,7 +62,7 @@ func CardTemplate(p Person, slot byte) (*x509.Certificate, error) {
 			ExtraNames: []pkix.AttributeTypeAndValue{{Type: oidSerialNumber, Value: p.Registration}},
 		},
 		URIs:                  []*url.URL{{Scheme: "urn", Opaque: "uuid:" + uuid}},
-		Policies:              []x509.OID{mustOID(PolicyProfessional)},
+		Policies:              []x509.OID{mustOID(cmp.Or(p.Policy, PolicyProfessional))},
 		BasicConstraintsValid: true,
 	}
 	switch slot {

@@ -4,6 +4,7 @@
 // of the CAs live in memory and die with the process.
 //
 //	root (P-384) ── professionals (P-256, policy required) ── cards' certificates
+//	            └── patients (the same, of another policy) ── patients' cards
 //	devices (P-256, its own root) ── gateways, workstations, modalities
 //	foreign root ── foreign professionals ── a card nobody here knows
 //
@@ -29,12 +30,16 @@ import (
 // arc used for tests only. docs/site.example.toml names it.
 const PolicyProfessional = "1.3.6.1.4.1.99999.1.1"
 
+// PolicyPatient is the one of patients' cards.
+const PolicyPatient = "1.3.6.1.4.1.99999.1.2"
+
 const year = 365 * 24 * time.Hour
 
 // A World is one set of authorities.
 type World struct {
 	Root          *CA
 	Professionals *CA
+	Patients      *CA // under the same root
 	Devices       *CA
 	// Foreign signs professionals' cards of another country: the same names,
 	// policy and roles under a root that no gateway here has as an anchor.
@@ -62,6 +67,9 @@ func New(now time.Time) (*World, error) {
 	if w.ForeignRoot, w.Foreign, err = hierarchy("Foreign Health", now); err != nil {
 		return nil, err
 	}
+	if w.Patients, err = issuer(w.Root, authority("Test Health", "Patients CA"), PolicyPatient, now); err != nil {
+		return nil, err
+	}
 	w.Devices, err = newCA(nil, elliptic.P256(), authority("Test Clinic", "Devices CA"), now)
 	if err != nil {
 		return nil, err
@@ -75,12 +83,16 @@ func hierarchy(org string, now time.Time) (root, issuing *CA, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t := authority(org, "Professionals CA")
-	t.MaxPathLen, t.MaxPathLenZero = 0, true
-	t.Policies = []x509.OID{mustOID(PolicyProfessional)}
-	t.ExtraExtensions = []pkix.Extension{requireExplicitPolicy}
-	issuing, err = newCA(root, elliptic.P256(), t, now)
+	issuing, err = issuer(root, authority(org, "Professionals CA"), PolicyProfessional, now)
 	return root, issuing, err
+}
+
+// issuer makes an issuing CA whose certificates carry a policy.
+func issuer(root *CA, t *x509.Certificate, policy string, now time.Time) (*CA, error) {
+	t.MaxPathLen, t.MaxPathLenZero = 0, true
+	t.Policies = []x509.OID{mustOID(policy)}
+	t.ExtraExtensions = []pkix.Extension{requireExplicitPolicy}
+	return newCA(root, elliptic.P256(), t, now)
 }
 
 // requireExplicitPolicy is policyConstraints with requireExplicitPolicy 0

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"clinicgate/firmware/blockdev"
+	"clinicgate/firmware/bootslot"
+	"clinicgate/firmware/durable"
+	"clinicgate/firmware/efi"
+	"clinicgate/firmware/efivar"
+	"clinicgate/firmware/slot"
+	"clinicgate/firmware/wire"
+)
+
+const (
+	efiVars     = "/sys/firmware/efi/efivars"
+	espDir      = "/run/esp"
+	slotJournal = "/data/init/slots.json"
+	// imageDir is where the update leaves a kernel image, named as in the ESP.
+	imageDir = "/data/update"
+	// trialLimit is how long a release on trial may take to be found well; then it
+	// has failed, whatever the reason. A hang is the watchdog's.
+	trialLimit = 10 * time.Minute
+)
+
+// slots is PID 1's part of an update: the only one that may write the system
+// partition and the firmware's memory, and the one that ends a trial without end.
+type slots struct {
+	booted  slot.Name
+	find    blockdev.Finder
+	vars    efivar.Vars
+	journal string
+
+	mu    sync.Mutex
+	state slot.State
+	part  blockdev.Entry // the system partition the firmware loaded us from
+	why   string         // why there are no updates; empty: there are
+}
+
+// openSlots learns how the box was started and what is on trial. Without a
+// firmware that tells, or without the journal, nothing is ever written.
+func openSlots(booted string, find blockdev.Finder, data bool) (*slots, error) {
+	s := &slots{booted: slot.Name(booted), find: find, vars: efivar.Vars{Dir: efiVars}, journal: slotJournal}
+	if _, err := os.Stat(filepath.Dir(efiVars)); err != nil {
+		s.why = "the kernel was loaded without UEFI firmware"
+		return s, nil
+	}
+	if !data {
+		s.why = "the data partition can't be used"
+		return s, nil
+	}
+	if err := mountAll([]mount{{efiVars, "efivarfs", safe, ""}}); err != nil {
+		s.why = err.Error()
+		return s, err
+	}
+	raw, err := s.vars.Get("LoaderDevicePartUUID", efi.Loader)
+	if err == nil {
+		s.part, err = find.GUID(efi.String(raw))
+	}
+	if err != nil {
+		s.why = "the system partition that was started from is unknown"
+		return s, fmt.Errorf("find the system partition: %w", err)
+	}
+	return s, s.load()
+}
+
+// load reads the journal. One that can't be read is as good as none: the slot
+// that runs is the one to keep.
+func (s *slots) load() error {
+	text, err := os.ReadFile(s.journal)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &s.state)
+	}
+	if err != nil {
+		s.state = slot.State{}
+		return fmt.Errorf("read slot journal: %w", err)
+	}
+	return nil
+}
+
+// save makes a new state durable before anything else follows from it.
+func (s *slots) save(next slot.State) error {
+	text, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(s.journal, append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	s.state = next
+	return nil
+}
+
+// start judges this start and does what follows. again: the box is to restart.
+//
+//	journal          stop here: counted as a start that was not made; the next one judges
+//	firmware         stop here: the next start is as the journal says, or from the good slot
+func (s *slots) start(now time.Time) (again bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != "" {
+		return false, nil
+	}
+	next, step := s.state.Boot(s.booted, now)
+	if err := s.save(next); err != nil {
+		return false, err
+	}
+	return step == slot.TryAgain, s.firmware(func(f bootslot.Firmware) error {
+		if step == slot.TryAgain {
+			return f.Try(next.Trial.Slot)
+		}
+		// Also during a trial: a commit that was cut short has put the trial first.
+		return f.Settle(next.Good)
+	})
+}
+
+// arm prepares the trial of a release that the update has put into the other slot.
+func (s *slots) arm(version, sum string, tunnel bool, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != "" {
+		return errors.New(s.why)
+	}
+	raw, err := hex.DecodeString(sum)
+	if err != nil || len(raw) != sha256.Size {
+		return fmt.Errorf("sha256: got %.80q, want 64 hexadecimal digits", sum)
+	}
+	next, err := s.state.Arm(s.booted, version, tunnel, now)
+	if err != nil {
+		return err
+	}
+	other := s.booted.Other()
+	image, err := os.Open(filepath.Join(imageDir, string(other)+".efi"))
+	if err != nil {
+		return fmt.Errorf("kernel image: %w", err)
+	}
+	defer image.Close()
+	// Stop before the journal: the image is there, nobody starts it. Stop behind it:
+	// the good slot starts, finds a trial that was never made, and tries again.
+	return s.firmware(func(f bootslot.Firmware) error {
+		if err := f.Install(other, image, [sha256.Size]byte(raw)); err != nil {
+			return err
+		}
+		if err := s.save(next); err != nil {
+			return err
+		}
+		return f.Try(other)
+	})
+}
+
+// commit keeps the release on trial for good. The firmware is told first: a stop
+// between leaves a trial that is found well once more.
+func (s *slots) commit() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next, err := s.state.Commit(s.booted)
+	if err != nil {
+		return err
+	}
+	if err := s.firmware(func(f bootslot.Firmware) error { return f.Commit(s.booted) }); err != nil {
+		return err
+	}
+	return s.save(next)
+}
+
+// fail ends the trial; the box is to restart, into the slot that worked.
+func (s *slots) fail(why string, blame bool, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.onTrial() {
+		return fmt.Errorf("slot %s is not on trial", s.booted)
+	}
+	return s.save(s.state.Fail(why, blame, now))
+}
+
+func (s *slots) onTrial() bool { return s.state.Trial != nil && s.state.Trial.Slot == s.booted }
+
+// firmware calls f with the system partition mounted. It is mounted only for as
+// long as something is written: FAT has no journal.
+func (s *slots) firmware(f func(bootslot.Firmware) error) (err error) {
+	if err := os.MkdirAll(espDir, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount(s.part.Name, espDir, "vfat", safe|unix.MS_SYNCHRONOUS, ""); err != nil {
+		return fmt.Errorf("mount system partition: %w", err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(espDir, 0)) }()
+	return f(bootslot.Firmware{Vars: s.vars, ESP: espDir, Part: efi.Partition{
+		Number: uint32(s.part.Number), Start: s.part.Start, Size: s.part.Size, GUID: s.part.GUID,
+	}})
+}
+
+// published is what others see of it.
+func (s *slots) published() *wire.Slots {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &wire.Slots{Good: string(s.state.Good), Last: s.state.Last, NoUpdates: s.why}
+	if t := s.state.Trial; t != nil {
+		w.Trial = &wire.Trial{Slot: string(t.Slot), Version: t.Version, Starts: t.Starts, Tunnel: t.Tunnel, Running: s.onTrial()}
+	}
+	for _, r := range s.state.Refused {
+		w.Refused = append(w.Refused, wire.RefusedRelease{Version: r.Version, Why: r.Why, When: r.When})
+	}
+	return w
+}
