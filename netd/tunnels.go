@@ -164,7 +164,11 @@ func (t *tunnelHands) follow(now time.Time) {
 		t.pulse.beat(now)
 	}
 	t.judge(now)
-	if t.tunnel == nil || t.b.active < 0 {
+	if t.tunnel == nil {
+		return
+	}
+	if t.b.active < 0 {
+		t.resume()
 		return
 	}
 	t.chooseHub(now)
@@ -174,6 +178,27 @@ func (t *tunnelHands) follow(now time.Time) {
 		return
 	}
 	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(now), now), proven); err != nil {
+		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
+	}
+}
+
+// resume calls the hub before anything is known of the uplinks. After a restart the
+// kernel still has addresses, routes and the packet filter of the netd before, and
+// the session is all that is missing; after a boot it has none, and no socket sends.
+func (t *tunnelHands) resume() {
+	if t.b.tried {
+		return
+	}
+	var way steer.Way
+	for i, u := range t.b.ups {
+		if u.index != 0 && !u.cfg.Metered {
+			way.All = append(way.All, i)
+		}
+	}
+	if len(way.All) == 0 {
+		return
+	}
+	if err := t.tunnel.Use(way, false); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
 	}
 }

@@ -83,8 +83,9 @@ const (
 	// callGap keeps two calls apart. A hub drops one that follows within 20 ms as a
 	// flood, or within 17 ms as a replay. A call forgets the one before, so the gap
 	// doubles until an answer has the time to come, however slow the uplink is.
-	callGap = 250 * time.Millisecond
-	maxGap  = 4 * time.Second // WireGuard itself calls every five seconds
+	callGap   = 250 * time.Millisecond
+	unsentGap = 50 * time.Millisecond // after a call that no path took
+	maxGap    = 4 * time.Second       // WireGuard itself calls every five seconds
 )
 
 // gap is how long to wait for the answer before the next call.
@@ -112,7 +113,10 @@ func (t *Tunnel) Use(way steer.Way, proven bool) error {
 	}
 	live := t.live(st, t.hub, now)
 	gap := c.gap()
-	if !same {
+	switch {
+	case t.Sent().Before(c.at):
+		gap = unsentGap
+	case !same:
 		gap = callGap
 	}
 	if !live && now.Sub(c.at) < gap {
