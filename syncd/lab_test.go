@@ -126,6 +126,19 @@ func freePort(t testing.TB) string {
 	return port
 }
 
+// ready is a clinic at work, with nobody logged in.
+func ready(t testing.TB) *clinic {
+	t.Helper()
+	c := newClinic(t)
+	c.records()
+	c.keys()
+	c.uplink("isp-a")
+	c.card()
+	c.start()
+	c.listening()
+	return c
+}
+
 func (c *clinic) must(err error) {
 	c.t.Helper()
 	if err != nil {
@@ -218,14 +231,17 @@ func (c *clinic) hash() string {
 // card says what cardauth says: this test is alive in its place.
 func (c *clinic) card(sessions ...wire.Session) {
 	c.t.Helper()
+	c.cardauth(&wire.Card{Header: wire.Header{V: 1, PID: os.Getpid()}, Sessions: sessions})
+}
+
+// cardauth publishes all of what cardauth says; the key is ours.
+func (c *clinic) cardauth(card *wire.Card) {
+	c.t.Helper()
 	point, err := c.key.PublicKey.Bytes()
 	c.must(err)
 	b64 := base64.RawURLEncoding.EncodeToString
-	c.must(wirefile.Publish(c.path("run"), wire.CardFile, &wire.Card{
-		Header:   wire.Header{V: 1, PID: os.Getpid()},
-		Sessions: sessions,
-		Keys:     wire.JWKS{Keys: []wire.JWK{{Kty: "EC", Crv: "P-256", Alg: "ES256", Use: "sig", Kid: "k", X: b64(point[1:33]), Y: b64(point[33:])}}},
-	}, 0o640))
+	card.Keys = wire.JWKS{Keys: []wire.JWK{{Kty: "EC", Crv: "P-256", Alg: "ES256", Use: "sig", Kid: "k", X: b64(point[1:33]), Y: b64(point[33:])}}}
+	c.must(wirefile.Publish(c.path("run"), wire.CardFile, card, 0o640))
 }
 
 func (c *clinic) doctor() wire.Session {
@@ -240,32 +256,53 @@ func (c *clinic) uplink(active string) {
 	}, 0o640))
 }
 
-func (c *clinic) token() string {
+func (c *clinic) token() string { return c.tokenOf(c.doctor(), "user/*.rs") }
+
+// tokenOf is what cardauth would give a session.
+func (c *clinic) tokenOf(s wire.Session, scope string) string {
 	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": grant.Issuer("T-1"), "aud": grant.Audience, "sub": "Practitioner/d1", "sid": "s1", "role": "doctor", "scope": "user/*.rs",
-		"room": "r1", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "cnf": map[string]any{"x5t#S256": c.hash()},
+		"iss": grant.Issuer("T-1"), "aud": grant.Audience, "sub": s.Subject, "sid": s.ID, "role": s.Role, "scope": scope,
+		"room": s.Room, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "cnf": map[string]any{"x5t#S256": c.hash()},
 	})
 	tok.Header["typ"], tok.Header["kid"] = "at+jwt", "k"
-	s, err := tok.SignedString(c.key)
+	text, err := tok.SignedString(c.key)
 	c.must(err)
-	return s
+	return text
 }
 
 // read is what the doctor's program does.
 func (c *clinic) read(path string, status int) (body string, header http.Header) {
 	c.t.Helper()
+	return c.readWith(c.token(), path, status)
+}
+
+func (c *clinic) readWith(token, path string, status int) (body string, header http.Header) {
+	c.t.Helper()
+	got, body, header := c.ask(token, path)
+	if got != status {
+		c.t.Fatalf("%s: got %d, want %d: %s", path, got, status, body)
+	}
+	return body, header
+}
+
+// allowed reports that the doctor is let in.
+func (c *clinic) allowed(path string) bool {
+	c.t.Helper()
+	status, _, _ := c.ask(c.token(), path)
+	return status == http.StatusOK
+}
+
+func (c *clinic) ask(token, path string) (status int, body string, header http.Header) {
+	c.t.Helper()
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "https://127.0.0.1:"+c.port+serve.Base+"/"+path, nil)
 	c.must(err)
-	r.Header.Set("Authorization", "Bearer "+c.token())
+	r.Header.Set("Authorization", "Bearer "+token)
 	resp, err := c.http.Do(r)
 	c.must(err)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	c.must(err)
-	if resp.StatusCode != status {
-		c.t.Fatalf("%s: got %d, want %d: %s", path, resp.StatusCode, status, data)
-	}
-	return string(data), resp.Header
+	return resp.StatusCode, string(data), resp.Header
 }
 
 // control asks the control socket.

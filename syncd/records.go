@@ -33,7 +33,7 @@ func (s *state) records() daemon.Task {
 	room := s.room("trail of accesses")
 	h := &serve.Handler{
 		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
-		Trail:   s.trail, Roster: s.roster.Load, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self,
+		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
 		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log,
 		Traced: func(err error) { s.countTraced(err); room(err) },
 	}
@@ -54,7 +54,7 @@ func (s *state) paths(records http.Handler) http.Handler {
 		return records
 	}
 	h := upload.New(upload.Options{
-		Door: s.door, Parts: s.parts, Trail: s.trail, Roster: s.roster.Load, Issuer: grant.Issuer(s.cfg.Site.Code),
+		Door: s.door, Parts: s.parts, Trail: s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code),
 		Devices: s.cfg.Uploads.Devices, Log: s.env.Log,
 	})
 	mux := http.NewServeMux()

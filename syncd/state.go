@@ -44,8 +44,9 @@ type state struct {
 	started  time.Time
 	starting sync.WaitGroup // endpoints that have not been tried yet
 
-	mu     sync.Mutex
-	strict time.Time // when the EHR last gave a record that was not asked for
+	mu      sync.Mutex
+	strict  time.Time // when the EHR last gave a record that was not asked for
+	guarded int       // process of cardauth whose end is waited for
 }
 
 // Faults of this program, by ID.

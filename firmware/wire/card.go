@@ -11,9 +11,33 @@ type Card struct {
 	Keys     JWKS      `json:"keys"`
 	Care     []Care    `json:"care,omitempty"`
 	Consents []Consent `json:"consents,omitempty"`
+	Trust    Trust     `json:"trust"`
+	// ReadsNeedCare is the site's rule that a doctor reads only what may also
+	// be written.
+	ReadsNeedCare bool `json:"reads_need_care,omitempty"`
 	// LeaseMS is the time since boot (CLOCK_BOOTTIME) until which this file
 	// holds; 0 for no limit. A program that hangs can't end its sessions.
 	LeaseMS int64 `json:"lease_ms,omitempty"`
+}
+
+// Grades of what is known about revoked cards. Each allows what those below it
+// allow, and no grade keeps a patient from the own record.
+const (
+	GradeUnchecked  = "unchecked"  // the site checks no lists
+	GradeFresh      = "fresh"      // every list is in date
+	GradeStale      = "stale"      // out of date, but not long: all is allowed and marked
+	GradeRestricted = "restricted" // reading, and writing in an emergency
+	GradeEmergency  = "emergency"  // nothing but emergencies
+)
+
+// Trust is how well cardauth knows which cards are to be trusted.
+type Trust struct {
+	Grade    string     `json:"grade,omitempty"`
+	Until    *time.Time `json:"until,omitempty"`   // when the oldest list goes, or went, out of date
+	Hotlist  int64      `json:"hotlist,omitempty"` // serial of the list of cards to end at once
+	Clock    string     `json:"clock,omitempty"`   // "good", or "suspect": it says less than is known to have passed
+	ClockBy  string     `json:"clock_by,omitempty"`
+	Distrust int        `json:"revoked,omitempty"` // cards known to be revoked
 }
 
 // Bases of care.

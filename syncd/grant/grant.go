@@ -35,7 +35,13 @@ type Op byte
 const (
 	Read   Op = 'r'
 	Search Op = 's'
+	Create Op = 'c'
+	Update Op = 'u'
+	Delete Op = 'd'
 )
+
+// Writes says whether an operation changes a record.
+func (o Op) Writes() bool { return o == Create || o == Update || o == Delete }
 
 // Request is what is asked, by whom.
 type Request struct {
@@ -51,6 +57,10 @@ type Grant struct {
 	Subject string // FHIR reference of the person
 	Role    string
 	Room    string
+
+	patient string // pseudonym, of a patient
+	op      Op
+	roster  *Roster
 }
 
 // claims of a token (RFC 9068, RFC 7800).
@@ -70,12 +80,13 @@ type claims struct {
 // token is none of cardauth's.
 func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, error) {
 	g, scope, err := who(now, roster, issuer, r.Token, r.Peer)
+	g.op = r.Op
 	switch {
 	case err != nil:
 		return g, err
-	case g.Role != wire.RoleDoctor:
+	case !may(g.Role, r.Op, r.Type):
 		return g, refuse(Role)
-	case !allows(scope, r.Op, r.Type):
+	case !allows(scope, g.Role, r.Op, r.Type):
 		return g, refuse(Scope)
 	}
 	return g, nil
@@ -110,6 +121,7 @@ func who(now time.Time, roster *Roster, issuer, token, peer string) (g Grant, sc
 	if !same(s.CertHash, peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
 		return g, "", refuse(OtherSession)
 	}
+	g.patient, g.roster = s.Patient, roster
 	return g, c.Scope, nil
 }
 
@@ -150,10 +162,15 @@ func verify(now time.Time, roster *Roster, issuer, token string) (*claims, error
 	return c, nil
 }
 
-// allows reads SMART v2 scopes: "user/*.rs", "user/Patient.r".
-func allows(scope string, op Op, typ string) bool {
+// allows reads SMART v2 scopes: "user/*.rs", "user/Patient.r"; a patient's begin
+// with "patient/" and are worth nothing to others.
+func allows(scope, role string, op Op, typ string) bool {
+	prefix := "user/"
+	if role == wire.RolePatient {
+		prefix = "patient/"
+	}
 	return slices.ContainsFunc(strings.Fields(scope), func(one string) bool {
-		rest, ok := strings.CutPrefix(one, "user/")
+		rest, ok := strings.CutPrefix(one, prefix)
 		what, may, dot := strings.Cut(rest, ".")
 		return ok && dot && (what == "*" || what == typ) && strings.IndexByte(may, byte(op)) >= 0
 	})

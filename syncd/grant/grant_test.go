@@ -80,7 +80,7 @@ func TestAllowed(t *testing.T) {
 	w := newWorld(t)
 	h, c := good()
 	g, err := Decide(now, w.roster, issuer, Request{sign(t, jwt.SigningMethodES256, w.key, h, c), "ws1", Read, "Patient"})
-	if err != nil || g != (Grant{"s1", "Practitioner/1", "doctor", "r1"}) {
+	if err != nil || g.Session != "s1" || g.Subject != "Practitioner/1" || g.Role != "doctor" || g.Room != "r1" {
 		t.Fatalf("got %+v, %v", g, err)
 	}
 }
@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 		"role of another":    {change: set("sid", "s2"), want: OtherSession},
 		"room of another":    {change: set("room", "r2"), want: OtherSession},
 		"nurse":              {change: session("s2", "nurse", "Practitioner/2"), want: Role},
-		"patient":            {change: session("s3", "patient", "x"), want: Role},
+		"patient":            {change: session("s3", "patient", "x"), want: Scope},
 		"unknown role":       {change: session("s4", "janitor", "y"), want: Role},
 		"no scope":           {change: drop("scope"), want: Scope},
 		"write scope":        {change: set("scope", "user/*.cud"), want: Scope},

@@ -18,6 +18,11 @@ const (
 	OtherSession Reason = "other-session" // the session lives, the token says something else of it
 	Role         Reason = "role"
 	Scope        Reason = "scope"
+	OtherPatient Reason = "other-patient" // a patient's own record only
+	NoCare       Reason = "no-care"       // neither the patient's card nor an emergency
+	Narrowed     Reason = "consent"       // the patient said that this professional may not
+	Unsure       Reason = "owner-unknown" // it can't be told now whose it is
+	StaleTrust   Reason = "stale-trust"   // revoked cards are not known well enough any more
 )
 
 // Refusal is Decide's error.
@@ -43,10 +48,26 @@ func (r *Refusal) Error() string {
 		return "this card's role may not see records here"
 	case Scope:
 		return "this login does not cover these records"
+	case OtherPatient:
+		return "this is not your own record"
+	case NoCare:
+		return "the patient's card is not here: put it into the room's second reader, or declare an emergency"
+	case Narrowed:
+		return "the patient has chosen that you may not see this; in an emergency say so, and the patient will be told"
+	case Unsure:
+		return "whose record this is can't be told now, and this patient or another has narrowed who may see it: declare an emergency if it is one"
+	case StaleTrust:
+		return "the list of revoked cards is too old for this: declare an emergency if it is one, and have support bring a new list"
 	}
 	return "the login is not valid: log in again"
 }
 
 // Known reports that the person is known and logged in, and may not: 403. All
 // else is 401.
-func (r *Refusal) Known() bool { return r.Reason == Role || r.Reason == Scope }
+func (r *Refusal) Known() bool {
+	switch r.Reason {
+	case Role, Scope, OtherPatient, NoCare, Narrowed, Unsure, StaleTrust:
+		return true
+	}
+	return false
+}

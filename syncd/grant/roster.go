@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -17,6 +18,12 @@ import (
 type Roster struct {
 	keys     map[string]*ecdsa.PublicKey
 	sessions map[string]wire.Session
+	care     map[string][]wire.Care // by session of the doctor
+	consents map[string]wire.Consent
+	grade    string // of what is known about revoked cards
+	strict   bool   // reading wants care too
+	names    []byte // key of the pseudonyms
+	lease    time.Duration
 }
 
 var errUnknownKey = errors.New("unknown key")
@@ -24,7 +31,11 @@ var errUnknownKey = errors.New("unknown key")
 // NewRoster reads cardauth.json. A key that can't be used is left out and
 // reported; the roster is good without it.
 func NewRoster(c *wire.Card) (*Roster, error) {
-	r := &Roster{keys: map[string]*ecdsa.PublicKey{}, sessions: map[string]wire.Session{}}
+	r := &Roster{
+		keys: map[string]*ecdsa.PublicKey{}, sessions: map[string]wire.Session{},
+		care: map[string][]wire.Care{}, consents: map[string]wire.Consent{},
+		grade: c.Trust.Grade, strict: c.ReadsNeedCare, lease: time.Duration(c.LeaseMS) * time.Millisecond,
+	}
 	var bad []error
 	for _, k := range c.Keys.Keys {
 		pub, err := publicKey(k)
@@ -40,8 +51,38 @@ func NewRoster(c *wire.Card) (*Roster, error) {
 	for _, s := range c.Sessions {
 		r.sessions[s.ID] = s
 	}
+	for _, x := range c.Care {
+		r.care[x.Session] = append(r.care[x.Session], x)
+	}
+	for _, x := range c.Consents {
+		r.consents[x.Patient] = x
+	}
 	return r, errors.Join(bad...)
 }
+
+// Named returns the roster with the key by which patients are told apart. Without
+// it no patient is known: none reads, and none is written about.
+func (r *Roster) Named(key []byte) *Roster {
+	named := *r
+	named.names = nil
+	if len(key) == wire.PatientKeySize {
+		named.names = key
+	}
+	return &named
+}
+
+// Lives says whether a session is live, at the device of that certificate.
+func (r *Roster) Lives(session, peer string) bool {
+	if r == nil {
+		return false
+	}
+	s, live := r.sessions[session]
+	return live && same(s.CertHash, peer)
+}
+
+// Holds says whether the roster still counts, so long after boot: who published it
+// must say again and again that it stands.
+func (r *Roster) Holds(sinceBoot time.Duration) bool { return r.lease == 0 || sinceBoot <= r.lease }
 
 // Sessions is the number of live sessions.
 func (r *Roster) Sessions() int {

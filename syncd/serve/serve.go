@@ -40,6 +40,7 @@ type Handler struct {
 	Roster     func() *grant.Roster // what cardauth last said; nil lets nobody in
 	Issuer     string               // of the tokens
 	Self       string               // our base URL, for links
+	EHR        string               // the EHR's, for references that are absolute
 	Capability []byte               // the CapabilityStatement
 	Log        *slog.Logger
 	Traced     func(error) // told how each entry in the trail ended
@@ -50,6 +51,7 @@ type answer struct {
 	status int
 	header map[string]string
 	body   []byte
+	whole  []byte // what the EHR or the cache gave, when body is less
 	trace  string // outcome, for the trail
 }
 
@@ -82,6 +84,7 @@ func (h *Handler) answer(r *http.Request) answer {
 	e := trail.Entry{
 		When: time.Now().UTC(), Session: g.Session, Who: g.Subject, Role: g.Role, Room: g.Room, Device: peer,
 		Action: map[grant.Op]string{grant.Read: "read", grant.Search: "search"}[op], What: what(q, rest),
+		Purpose: g.Purpose(),
 	}
 	if err != nil {
 		return h.denied(e, err)
@@ -98,7 +101,7 @@ func (h *Handler) answer(r *http.Request) answer {
 	if parseErr != nil {
 		return refused(parseErr)
 	}
-	return h.traced(e, h.read(r, q))
+	return h.owned(r, q, g, e)
 }
 
 // denied answers a refusal of grant's. Who is known leaves a trace; a stranger's
@@ -148,7 +151,7 @@ func (h *Handler) read(r *http.Request, q fhir.Query) answer {
 	if err != nil {
 		return h.unanswered(err)
 	}
-	a := answer{status: http.StatusOK, body: res.Body, trace: string(res.How), header: fresh(res)}
+	a := answer{status: http.StatusOK, body: res.Body, whole: res.Body, trace: string(res.How), header: fresh(res)}
 	if s, ok := q.(fhir.Search); ok {
 		var remark []byte
 		if res.How == cache.Stale {

@@ -299,7 +299,7 @@ func TestKnownAndRefused(t *testing.T) {
 		trace  string
 	}{
 		"nurse":   {func(d *desk) func(*http.Request) { d.role = wire.RoleNurse; return nil }, 403, fhir.CodeForbidden, "refused: role"},
-		"patient": {func(d *desk) func(*http.Request) { d.role = wire.RolePatient; return nil }, 403, fhir.CodeForbidden, "refused: role"},
+		"patient": {func(d *desk) func(*http.Request) { d.role = wire.RolePatient; return nil }, 403, fhir.CodeForbidden, "refused: scope"},
 		"card out": {func(d *desk) func(*http.Request) {
 			r, err := grant.NewRoster(&wire.Card{})
 			if err != nil {

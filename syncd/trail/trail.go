@@ -32,9 +32,11 @@ type Entry struct {
 	Who     string    `json:"who,omitempty"`
 	Role    string    `json:"role,omitempty"`
 	Room    string    `json:"room,omitempty"`
-	Device  string    `json:"device"` // x5t#S256 of the workstation
-	Action  string    `json:"action"` // "read", "search", or the method of what was refused
-	What    string    `json:"what"`   // reference or search
+	Device  string    `json:"device"`            // x5t#S256 of the workstation
+	Action  string    `json:"action"`            // "read", "search", or the method of what was refused
+	What    string    `json:"what"`              // reference or search
+	Patient string    `json:"patient,omitempty"` // reference of the patient whose record it is, where that is known
+	Purpose string    `json:"purpose,omitempty"` // HL7 v3 ActReason: "TREAT"; "BTG" is an emergency
 	Outcome string    `json:"outcome"`
 }
 

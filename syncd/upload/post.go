@@ -80,6 +80,9 @@ func (h *Handler) whole(r *http.Request, s sender, info partial.Info) (partial.O
 	err := h.check(s, info)
 	var out partial.Outcome
 	if err == nil {
+		err = h.still(r, s)
+	}
+	if err == nil {
 		out, err = h.toDoor(r, s, info.ID)
 	}
 	var no *ingest.Refusal

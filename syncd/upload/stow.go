@@ -58,7 +58,7 @@ func (h *Handler) instance(r *http.Request, s sender, part *multipart.Part, all 
 	if err != nil {
 		err = &ingest.Refusal{Reason: ingest.Malformed, What: err.Error()}
 	} else {
-		receipt, derr := h.Door.DICOM(r.Context(), ingest.File10{Meta: meta, Head: head, Data: part, Origin: s.name})
+		receipt, derr := h.Door.DICOM(r.Context(), ingest.File10{Meta: meta, Head: head, Data: &ending{part, func() error { return h.still(r, s) }}, Origin: s.name})
 		if err = derr; err == nil {
 			err = h.took(s, receipt.ID.String())
 		}

@@ -144,6 +144,39 @@ func (p *patient) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// ending asks at the end of what is sent whether it may still be taken.
+type ending struct {
+	io.Reader
+	still func() error
+}
+
+func (e *ending) Read(b []byte) (int, error) {
+	n, err := e.Reader.Read(b)
+	if errors.Is(err, io.EOF) {
+		if over := e.still(); over != nil {
+			return n, over
+		}
+	}
+	return n, err
+}
+
+// errOver is a session that ended while its upload was on the way.
+var errOver = errors.New("the session ended before the upload did")
+
+// still says whether a person's session lives, at the end of what was sent: a card
+// pulled out takes along what is not handed in yet. The token may have run out
+// meanwhile; it was good at the start.
+func (h *Handler) still(r *http.Request, s sender) error {
+	if s.person.Subject == "" || h.Roster().Lives(s.person.Session, s.peer) {
+		return nil
+	}
+	err := h.Trail.Append(trail.Entry{
+		When: time.Now().UTC(), Session: s.person.Session, Who: s.person.Subject, Role: s.person.Role, Room: s.person.Room,
+		Device: s.peer, Action: "upload", What: r.URL.Path, Outcome: "refused: " + string(grant.NoSession),
+	})
+	return errors.Join(errOver, err)
+}
+
 // sender tells who uploads, and refuses who may not.
 func (h *Handler) sender(r *http.Request) (sender, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
@@ -200,6 +233,9 @@ func problem(w http.ResponseWriter, status int, kind, detail string) {
 func refused(w http.ResponseWriter, err error) {
 	var no *ingest.Refusal
 	switch {
+	case errors.Is(err, errOver):
+		problem(w, http.StatusUnauthorized, string(grant.NoSession), errOver.Error()+"; log in and send it again")
+		return
 	case errors.As(err, &no):
 	case errors.Is(err, partial.ErrFull):
 		no = &ingest.Refusal{Reason: ingest.Full, What: "no room for uploads"}
