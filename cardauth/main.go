@@ -42,7 +42,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	pub := &publisher{env: env, keys: tokens.JWKS()}
+	pub := &publisher{env: env, keys: tokens.JWKS(), strict: cfg.Care.Reads}
 	auth := newAuthority(env, cfg)
 	clinic := presence.New(presence.Setup{
 		Bus: bus{}, Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
@@ -64,6 +64,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},
+		daemon.Task{Name: "lease", Run: daemon.Every(leaseStep, func(time.Time) { clinic.Republish() })},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
 		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {
 			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), clinic.Republish)

@@ -2,20 +2,18 @@ package main
 
 import (
 	"fmt"
-	"syscall"
-)
 
-// prSetDumpable is PR_SET_DUMPABLE of prctl(2).
-const prSetDumpable = 4
+	"golang.org/x/sys/unix"
+)
 
 // keepMemory keeps this process's memory to itself: a PIN passes through here, so
 // a crash must not write it to a disk, nor another process of our user read it.
 func keepMemory() error {
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbid core dumps: %w", err)
 	}
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetDumpable, 0, 0); errno != 0 {
-		return fmt.Errorf("forbid dumps and tracing: %w", errno)
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid dumps and tracing: %w", err)
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 type publisher struct {
 	env  *daemon.Env
 	keys wire.JWKS
+	// strict is the site's rule that reading wants care.
+	strict bool
 }
 
 // grain is how finely the time of the last proof is published: it moves four
@@ -23,10 +25,29 @@ const grain = 10 * time.Second
 
 func (p *publisher) publish(s presence.State) {
 	card := p.card(s.Readers, s.Sessions)
-	card.Care = care(s.Care)
+	card.Care, card.ReadsNeedCare = care(s.Care), p.strict
+	if len(s.Sessions) > 0 {
+		card.LeaseMS = lease(sinceBoot())
+	}
 	if err := p.env.Publish(wire.CardFile, card); err != nil {
 		p.env.Log.Error("publish", "err", err)
 	}
+}
+
+// leaseFor is how long a publication with sessions in it holds at least, and
+// leaseStep how often it is renewed: a cardauth that hangs is believed for that
+// long after the other.
+const (
+	leaseFor  = 4 * time.Second
+	leaseStep = time.Second
+)
+
+// lease is when a publication made now ends to hold, in milliseconds since boot.
+func lease(now time.Duration) int64 {
+	if now == 0 {
+		return 0
+	}
+	return (now.Truncate(leaseStep) + leaseFor).Milliseconds()
 }
 
 func care(all []session.Care) (out []wire.Care) {

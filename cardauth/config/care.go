@@ -21,6 +21,7 @@ type Care struct {
 	Emergency time.Duration // after the doctor declared one
 	Resume    time.Duration // between two sessions of the doctor
 	PerDay    int           // emergencies of one doctor in 24 hours
+	Reads     bool          // reading wants care too
 }
 
 type patientsSection struct {
@@ -33,6 +34,7 @@ type careSection struct {
 	Emergency string `toml:"emergency"`
 	Resume    string `toml:"resume"`
 	PerDay    *int   `toml:"emergencies_per_day"`
+	Reads     string `toml:"reads"`
 }
 
 func isFileName(name string) bool {
@@ -98,5 +100,9 @@ func care(f *site.File, s section) (Care, error) {
 		}
 		r.PerDay = *n
 	}
+	if s.Care.Reads != "" && s.Care.Reads != "session" && s.Care.Reads != "care" {
+		return r, f.Errorf("card.care.reads", "got %q, want \"session\" or \"care\"", s.Care.Reads)
+	}
+	r.Reads = s.Care.Reads == "care"
 	return r, nil
 }

@@ -57,7 +57,7 @@ type section struct {
 }
 
 // roles a certificate can give here. Patients' cards are not known by profession.
-var roles = []string{wire.RoleDoctor, wire.RoleNurse}
+var roles = []string{wire.RoleDoctor, wire.RoleNurse, wire.RoleStaff}
 
 // Parse checks the section and returns the first thing wrong with it.
 func Parse(f *site.File) (Config, error) {

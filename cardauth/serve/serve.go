@@ -132,13 +132,18 @@ func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
 		Room    string `json:"room"`
 		PIN     pin    `json:"pin"`
 		LastTry bool   `json:"last_try"`
+		Card    string `json:"card"` // "patient": the one in the room's reader for patients
 	}
 	if err := json.Unmarshal(buf[:n], &body); err != nil {
 		clear(body.PIN)
 		// The decoder's words may quote the body.
 		return session.Login{}, errors.New(`want {"room":"…","pin":"…"} with strings`)
 	}
-	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry}, nil
+	if body.Card != "" && body.Card != wire.RolePatient {
+		clear(body.PIN)
+		return session.Login{}, errors.New(`want "card":"patient" or none`)
+	}
+	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry, Patient: body.Card == wire.RolePatient}, nil
 }
 
 // pin is a JSON string as bytes that can be wiped; a Go string can't.
@@ -217,12 +222,17 @@ func (s *Server) grant(w http.ResponseWriter, of session.Session) {
 		Role    string `json:"role"`
 		Subject string `json:"sub"`
 		Room    string `json:"room"`
+		Number  string `json:"number,omitempty"` // on a patient's own card
+	}
+	answer := who{of.ID, of.Role, of.Subject, of.Room, ""}
+	if of.Role == wire.RolePatient {
+		answer.Number = of.Number
 	}
 	respond(w, http.StatusOK, "application/json", struct {
 		Token   string `json:"token"`
 		Expires int    `json:"expires_in"` // seconds
 		Session who    `json:"session"`
-	}{text, int(token.Lifetime / time.Second), who{of.ID, of.Role, of.Subject, of.Room}})
+	}{text, int(token.Lifetime / time.Second), answer})
 }
 
 // state: ?room=… → what the reader and the session of that room are like.

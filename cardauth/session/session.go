@@ -35,6 +35,7 @@ type Session struct {
 	Room     string   // of the reader
 	Card     [32]byte // hash of the card's public key
 	Patient  string   // pseudonym, of a patient's session
+	Number   string   // in the register, of whoever it is; a patient's leaves this program only to the patient and to the audit
 	PIN      bool     // the holder showed the PIN; without it the card is only present
 	CertHash string   // workstation certificate the tokens are bound to
 	Since    time.Time
