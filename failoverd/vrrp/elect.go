@@ -93,15 +93,23 @@ func (r *Router) heardInActive(now time.Time, a Heard) []Action {
 // downTimer is the Active_Down_Timer of §6.4.2. When the tick comes more than an
 // interval late it was this box that slept, not the other that fell silent: its
 // advertisements may be on their way to us, so we wait for one more of them.
-func (r *Router) downTimer(now time.Time) []Action {
+func (r *Router) downTimer(now time.Time, bar string) []Action {
 	if late := now.Sub(r.deadline); late > r.heard && r.excused < maxExcused {
 		r.excused++
 		r.wait(now, r.heard+r.skew())
 		r.become(now, Backup, fmt.Sprintf("this box was not running for %s, listens again", seconds(late)))
 		return nil
 	}
+	if bar != "" {
+		r.wait(now, min(max(r.heard, answerGap), barred))
+		r.become(now, Backup, bar)
+		return nil
+	}
 	return r.activate(now, r.because)
 }
+
+// barred is the longest until a router that must not become Active asks again.
+const barred = 100 * time.Millisecond
 
 func (r *Router) activate(now time.Time, reason string) []Action {
 	r.excused, r.taking = 0, time.Time{}

@@ -23,6 +23,9 @@ var rewrite = flag.Bool("rewrite", false, "write what happened into testdata/*.t
 //	                                                   a box; hold: it does not preempt
 //	start NAME [ADDRESS], stop NAME REASON             its port comes and goes
 //	run D                                              time passes
+//	rank NAME N                                        it has another priority now
+//	bar NAME REASON, unbar NAME                        it must not become master
+//	cede NAME REASON                                   the other box is master by right
 //	hear NAME ADDRESS priority N interval D            NAME alone hears this
 //	cut, join                                          the wire between all boxes
 //	take NAME REASON, yield NAME REASON                a handover
@@ -70,6 +73,7 @@ type box struct {
 	owns   bool // the addresses are on its port
 	gone   bool
 	asleep bool
+	bar    string
 	inbox  []Heard
 }
 
@@ -123,6 +127,14 @@ func (w *world) do(f []string) error {
 		w.step(b, Yield{Reason: strings.Join(f[2:], " ")})
 	case "aside", "back":
 		w.step(b, Aside{On: f[0] == "aside"})
+	case "rank":
+		n, err := strconv.ParseUint(f[2], 10, 8)
+		w.step(b, Rank{uint8(n)})
+		return err
+	case "bar", "unbar":
+		b.bar = strings.Join(f[2:], " ")
+	case "cede":
+		w.step(b, Cede{strings.Join(f[2:], " ")})
 	case "kill":
 		b.gone, b.owns = true, false
 	case "freeze":
@@ -190,7 +202,7 @@ func (w *world) run(d time.Duration) {
 			return
 		}
 		w.now = later(w.now, next.Deadline())
-		w.step(next, Tick{})
+		w.step(next, Tick{next.bar})
 	}
 }
 

@@ -56,12 +56,23 @@ type Heard struct {
 }
 
 // Tick says that the deadline may have come. A tick before it changes nothing.
-type Tick struct{}
+type Tick struct {
+	Bar string // why this box must not become Active now, for people; empty: it may
+}
+
+// Rank gives the router another priority, from 1 to 254. An owner keeps its own.
+type Rank struct{ Priority uint8 }
+
+// Cede tells an Active router that another one is in its place by right, though it
+// was not heard: Reason says why, for people.
+type Cede struct{ Reason string }
 
 func (Start) event() {}
 func (Stop) event()  {}
 func (Heard) event() {}
 func (Tick) event()  {}
+func (Rank) event()  {}
+func (Cede) event()  {}
 
 // An Action is something the caller does.
 type Action int
@@ -126,6 +137,13 @@ func (r *Router) Deadline() time.Time {
 // Step moves the router and returns what to do. now must not go backwards; a
 // time with a monotonic reading does not.
 func (r *Router) Step(now time.Time, ev Event) []Action {
+	if woken := r.wake(now); woken != nil {
+		return append(woken, r.step(now, ev)...)
+	}
+	return r.step(now, ev)
+}
+
+func (r *Router) step(now time.Time, ev Event) []Action {
 	switch ev := ev.(type) {
 	case Start:
 		return r.start(now, ev.Self)
@@ -144,7 +162,11 @@ func (r *Router) Step(now time.Time, ev Event) []Action {
 		}
 		return r.heardInActive(now, ev)
 	case Tick:
-		return r.tick(now)
+		return r.tick(now, ev.Bar)
+	case Rank:
+		return r.rank(now, ev.Priority)
+	case Cede:
+		return r.cede(now, ev.Reason)
 	case Take:
 		return r.take(now, ev.Reason)
 	case Yield:
@@ -184,12 +206,56 @@ func (r *Router) stop(now time.Time, reason string) []Action {
 	return nil
 }
 
-func (r *Router) tick(now time.Time) []Action {
+// rank tells the others at once: a box that has become worse is replaced the sooner.
+func (r *Router) rank(now time.Time, priority uint8) []Action {
+	if priority == r.cfg.Priority || priority == resign || priority == owner || r.cfg.Priority == owner {
+		return nil
+	}
+	r.cfg.Priority = priority
+	if r.status.State != Active || now.Sub(r.sent) < answerGap {
+		return nil
+	}
+	r.sent = now
+	return []Action{Send}
+}
+
+// cede is not §6.4.3: the other router proved by another way that it serves.
+func (r *Router) cede(now time.Time, reason string) []Action {
+	if r.status.State != Active {
+		return nil
+	}
+	return r.listen(now, reason)
+}
+
+// listen gives the addresses up and begins anew.
+func (r *Router) listen(now time.Time, reason string) []Action {
+	r.again, r.started, r.heard = nil, now, r.cfg.Interval
+	r.wait(now, r.down())
+	r.because = fmt.Sprintf("no other box heard for %s", seconds(r.down()))
+	r.become(now, Backup, reason)
+	return []Action{Release}
+}
+
+// asleep is how much longer than the other box waits an Active router may be silent
+// before it takes itself for replaced.
+const asleep = time.Second
+
+// wake has an Active router that was not running for long (a suspended machine) give
+// the addresses up before it says a word: the other box has them by now.
+func (r *Router) wake(now time.Time) []Action {
+	late := now.Sub(r.deadline)
+	if r.status.State != Active || late <= r.down()+asleep || r.cfg.Priority == owner {
+		return nil
+	}
+	return r.listen(now, fmt.Sprintf("this box was not running for %s, listens for another one first", seconds(late)))
+}
+
+func (r *Router) tick(now time.Time, bar string) []Action {
 	if next := r.Deadline(); next.IsZero() || now.Before(next) {
 		return nil
 	}
 	if r.status.State == Backup {
-		return r.downTimer(now)
+		return r.downTimer(now, bar)
 	}
 	var do []Action
 	if !now.Before(r.deadline) {
