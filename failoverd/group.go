@@ -109,7 +109,7 @@ func (g *group) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
-			g.rep.show(g.index, g.router.Status())
+			g.rep.show(g.index, g.router.Status(), g.router.Priority())
 			return nil
 		case <-g.looks:
 			g.look()
@@ -141,7 +141,7 @@ func (g *group) show() {
 		g.unshown = g.shownAt.Add(showGap)
 		return
 	}
-	g.rep.show(g.index, s)
+	g.rep.show(g.index, s, g.router.Priority())
 	g.shown, g.shownAt, g.unshown = s, now, time.Time{}
 }
 

@@ -104,6 +104,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if copying != nil {
 		tasks = append(tasks, copying.tasks(rep)...)
 	}
+	tasks = append(tasks, newWorth(env, rep, groups).tasks()...)
 	env.Ready()
 	return daemon.Run(ctx, tasks...)
 }

@@ -32,14 +32,16 @@ type report struct {
 
 	mu     sync.Mutex
 	groups []wire.Group
+	seen   []time.Time // when each group's peer was last told of: a wire file's times jump with the clock
+	flaws  []wire.Flaw
 }
 
 func newReport(env *daemon.Env, metrics *metric.Set, cfg config.Config) *report {
-	r := &report{env: env, metrics: metrics, groups: []wire.Group{}}
+	r := &report{env: env, metrics: metrics, groups: []wire.Group{}, seen: make([]time.Time, len(cfg.Groups))}
 	for _, g := range cfg.Groups {
 		w := wire.Group{
 			Name: g.Name, VRID: int(g.VRID), Port: g.Port, Role: wire.RoleInit, Reason: "failoverd starts",
-			Since: stamp(time.Now()), Priority: int(g.Priority),
+			Since: stamp(time.Now()), Priority: int(g.Priority), Basis: int(g.Priority),
 		}
 		for _, a := range g.Addresses {
 			w.Addresses = append(w.Addresses, a.String())
@@ -50,9 +52,10 @@ func newReport(env *daemon.Env, metrics *metric.Set, cfg config.Config) *report 
 }
 
 // show takes over what a router says of itself and publishes it if it changed.
-func (r *report) show(i int, s vrrp.Status) {
+func (r *report) show(i int, s vrrp.Status, priority uint8) {
 	r.mu.Lock()
 	g := &r.groups[i]
+	g.Priority = int(priority)
 	if role := roles[s.State]; g.Role != role {
 		r.metrics.Counter(metricChanges, "Changes of role.", "group", g.Name, "to", role).Inc()
 		r.env.Log.Info("role", "group", g.Name, "was", g.Role, "now", role, "why", s.Reason)
@@ -67,8 +70,8 @@ func (r *report) show(i int, s vrrp.Status) {
 		master.Set(1)
 	}
 	g.Reason, g.Since = s.Reason, stamp(s.Since)
-	if s.Peer.IsValid() && (g.Peer != s.Peer.String() || s.PeerSeen.Sub(g.PeerSeen) >= seenStep) {
-		g.Peer, g.PeerSeen = s.Peer.String(), stamp(s.PeerSeen)
+	if s.Peer.IsValid() && (g.Peer != s.Peer.String() || s.PeerSeen.Sub(r.seen[i]) >= seenStep) {
+		g.Peer, g.PeerSeen, r.seen[i] = s.Peer.String(), stamp(s.PeerSeen), s.PeerSeen
 	}
 	r.mu.Unlock()
 	r.publish()
@@ -79,7 +82,7 @@ var roles = [...]string{vrrp.Initialize: wire.RoleInit, vrrp.Backup: wire.RoleBa
 // publish writes failoverd.json unless nothing changed.
 func (r *report) publish() {
 	r.mu.Lock()
-	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire()}
+	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire(), Flaws: r.flaws}
 	r.mu.Unlock()
 	if err := r.env.Publish(wire.FailoverFile, &file); err != nil {
 		r.env.Log.Error("publish", "err", err)

@@ -7,6 +7,14 @@ type Failover struct {
 	Header
 	Groups []Group `json:"groups"`
 	Flows  *Flows  `json:"flows,omitempty"` // absent: connections are not passed on
+	Flaws  []Flaw  `json:"flaws,omitempty"` // what makes this box the worse gateway
+}
+
+// Flaw is one reason why this box is a worse gateway than a healthy one.
+type Flaw struct {
+	Name     string `json:"name"`     // "net", "uplinks", "sync", "disk", "heat"
+	Handicap int    `json:"handicap"` // taken off every group's priority
+	Why      string `json:"why"`      // one clause
 }
 
 // Roles of a group.
@@ -24,7 +32,8 @@ type Group struct {
 	Role      string    `json:"role"`
 	Reason    string    `json:"reason"` // why this role, one sentence
 	Since     time.Time `json:"since"`
-	Priority  int       `json:"priority"`
+	Priority  int       `json:"priority"`  // advertised: the configured one less the flaws' handicaps
+	Basis     int       `json:"basis"`     // the configured priority
 	Addresses []string  `json:"addresses"` // virtual, CIDR
 	Peer      string    `json:"peer,omitempty"`
 	PeerSeen  time.Time `json:"peer_seen,omitzero"`
