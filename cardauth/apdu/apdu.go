@@ -66,8 +66,8 @@ type Response struct {
 // ErrNoStatus is returned for an answer too short to have a status word.
 var ErrNoStatus = errors.New("answer without a status word")
 
-// parse splits a response APDU.
-func parse(raw []byte) (Response, error) {
+// Parse splits a response APDU.
+func Parse(raw []byte) (Response, error) {
 	n := len(raw) - 2
 	if n < 0 {
 		return Response{}, fmt.Errorf("%w: got %d bytes, want at least 2", ErrNoStatus, len(raw))

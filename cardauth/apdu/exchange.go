@@ -87,5 +87,5 @@ func once(t Transport, c Command) (Response, error) {
 	if err != nil {
 		return Response{}, err
 	}
-	return parse(answer)
+	return Parse(answer)
 }

@@ -37,6 +37,10 @@ type PIN interface {
 	// Verify shows a PIN, once, and wipes its copies. A refusal is a
 	// *pin.Wrong or pin.ErrBlocked.
 	Verify(digits []byte) error
+	// VerifyBy is Verify where the card's reader has the PIN typed: pad is
+	// given the command with fill bytes in place of the PIN, and returns what
+	// the card answered to it.
+	VerifyBy(pad func(command []byte) ([]byte, error)) error
 	// Forget makes the card forget a PIN shown before.
 	Forget() error
 }

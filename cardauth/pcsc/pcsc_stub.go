@@ -1,4 +1,4 @@
-//go:build !cgo
+//go:build !cgo && !windows
 
 package pcsc
 
@@ -24,3 +24,9 @@ func (*Card) Transmit([]byte) ([]byte, error) { return nil, unsupported() }
 func (*Card) Close() {}
 
 func unsupported() error { return fmt.Errorf("pcsc built without cgo: %w", errors.ErrUnsupported) }
+
+// HasPad says no.
+func (*Card) HasPad() bool { return false }
+
+// VerifyOnPad says that this build has no PC/SC.
+func (*Card) VerifyOnPad([]byte) ([]byte, error) { return nil, unsupported() }

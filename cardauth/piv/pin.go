@@ -57,13 +57,32 @@ func (c *Card) Verify(digits []byte) error {
 	if err != nil {
 		return fmt.Errorf("verify PIN: %w", err)
 	}
-	if n, ok := r.Status.Tries(); ok {
+	return c.verdict(r.Status)
+}
+
+// VerifyBy has the reader's own keys fill in the PIN.
+func (c *Card) VerifyBy(pad func([]byte) ([]byte, error)) error {
+	cmd := []byte{0, 0x20, 0, pinReference, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
+	answer, err := pad(cmd)
+	if err != nil {
+		return fmt.Errorf("verify PIN at the reader: %w", err)
+	}
+	r, err := apdu.Parse(answer)
+	if err != nil {
+		return fmt.Errorf("verify PIN at the reader: %w", err)
+	}
+	return c.verdict(r.Status)
+}
+
+// verdict is what a card's answer to VERIFY means.
+func (c *Card) verdict(said apdu.Status) error {
+	if n, ok := said.Tries(); ok {
 		if n == 0 {
 			return pin.ErrBlocked
 		}
 		return &pin.Wrong{Left: n}
 	}
-	switch r.Status {
+	switch said {
 	case apdu.OK:
 		return nil
 	case apdu.Blocked:
@@ -71,7 +90,7 @@ func (c *Card) Verify(digits []byte) error {
 	case apdu.WrongData: // some cards say this of a wrong PIN in good form
 		return c.wrongAfter6A80()
 	}
-	return &apdu.StatusError{Act: "verify PIN", Status: r.Status}
+	return &apdu.StatusError{Act: "verify PIN", Status: said}
 }
 
 // wrongAfter6A80 finds out what a card meant by 6A80: the tries say.
