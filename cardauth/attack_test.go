@@ -89,7 +89,7 @@ func (d *desk) verifyToken(a answer) {
 	}
 }
 
-func publicKey(t *testing.T, k wire.JWK) *ecdsa.PublicKey {
+func publicKey(t testing.TB, k wire.JWK) *ecdsa.PublicKey {
 	t.Helper()
 	point := []byte{4}
 	for _, s := range []string{k.X, k.Y} {

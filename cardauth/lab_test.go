@@ -34,7 +34,7 @@ const (
 // A desk is a consulting room: the real cardauth and pcscd, a virtual card's
 // slot, and a workstation.
 type desk struct {
-	t       *testing.T
+	t       testing.TB
 	world   *pki.World
 	pcscd   *pcscd.Daemon
 	slot    *pivcard.Slot
@@ -44,6 +44,7 @@ type desk struct {
 	wsCert  *pki.Device
 	program *exec.Cmd
 	log     lockedBuffer
+	place   place
 
 	mu   sync.Mutex
 	last *wire.Card
@@ -69,7 +70,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // newDesk starts everything; spoil may change the folders before cardauth starts.
-func newDesk(t *testing.T, spoil ...func(*desk)) *desk {
+func newDesk(t testing.TB, spoil ...func(*desk)) *desk {
 	t.Helper()
 	lab.Require(t, append(pcscd.Needs(), lab.Program("go"))...)
 	world, err := pki.New(time.Now())
@@ -77,6 +78,7 @@ func newDesk(t *testing.T, spoil ...func(*desk)) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{t: t, world: world, slot: pivcard.NewSlot(), dir: t.TempDir(), more: make(chan struct{}, 1)}
+	d.place.local()
 	d.pcscd = pcscd.Start(t)
 	d.pcscd.Plug(t, d.slot, 0)
 	d.files()
@@ -86,7 +88,7 @@ func newDesk(t *testing.T, spoil ...func(*desk)) *desk {
 	d.start()
 	d.until("the first publication", func(*wire.Card) bool { return true })
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", d.addr)
+		c, err := d.place.dial(t.Context(), "tcp", d.addr)
 		if err == nil {
 			c.Close()
 			break
@@ -124,13 +126,25 @@ func (d *desk) files() {
 	if err := d.world.WriteAnchors(filepath.Join(d.dir, "site", "anchors")); err != nil {
 		d.t.Fatal(err)
 	}
-	gateway, err := d.world.Gateway(net.IPv4(127, 0, 0, 1))
+	gateway, err := d.world.Gateway(net.IPv4(127, 0, 0, 1), net.IPv4(10, 20, 0, 2))
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	if err := gateway.Write(filepath.Join(d.dir, "secrets"), "tls"); err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// A place is where cardauth runs and its workstation is.
+type place struct {
+	put  func(*exec.Cmd) // moves a program to cardauth's side
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// local is this machine.
+func (p *place) local() {
+	p.put = func(*exec.Cmd) {}
+	p.dial = (&net.Dialer{}).DialContext
 }
 
 func (d *desk) start() {
@@ -141,6 +155,7 @@ func (d *desk) start() {
 	}
 	path := func(sub string) string { return filepath.Join(d.dir, sub) }
 	d.program = exec.Command(bin, "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
+	d.place.put(d.program)
 	d.program.Env = d.pcscd.Env()
 	d.program.Stderr = &d.log
 	if err := d.program.Start(); err != nil {
@@ -226,7 +241,7 @@ func (d *desk) device(kind, name string) (*http.Client, *pki.Device) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(d.world.Devices.Cert)
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{dev.TLS()}, ServerName: pki.GatewayName}}
+	tr := &http.Transport{DialContext: d.place.dial, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{dev.TLS()}, ServerName: pki.GatewayName}}
 	d.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}, dev
 }

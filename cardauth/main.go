@@ -6,8 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,16 +42,19 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	}
 	pub := &publisher{env: env, keys: tokens.JWKS(), strict: cfg.Care.Reads}
 	auth := newAuthority(env, cfg)
-	clinic := presence.New(presence.Setup{
-		Bus: bus{}, Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
-		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
-		Faults: env.Faults, Log: env.Log,
-	})
 	anchors := filepath.Join(filepath.Dir(env.Site), "anchors")
 	keys := &serve.Keys{
 		Cert: filepath.Join(env.Secrets, "tls.crt"), Key: filepath.Join(env.Secrets, "tls.key"),
 		Devices: filepath.Join(anchors, cfg.Devices),
 	}
+	rooms := openRooms(env, cfg, keys)
+	clinic := presence.New(presence.Setup{
+		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
+		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
+		Faults: env.Faults, Log: env.Log,
+	})
+	control := http.NewServeMux()
+	rooms.control(control)
 	reload := func(now time.Time) {
 		auth.load(anchors, now)
 		loadKeys(env, keys)
@@ -67,8 +68,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		daemon.Task{Name: "lease", Run: daemon.Every(leaseStep, func(time.Time) { clinic.Republish() })},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
 		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {
-			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), clinic.Republish)
+			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), func() {
+				env.Ready() // with a fault, if so: a supervisor can't help it
+				clinic.Republish()
+			})
 		}},
+		rooms.task(clinic.Republish),
+		env.Control(control),
 	)
 }
 
@@ -124,27 +130,4 @@ func loadKeys(env *daemon.Env, keys *serve.Keys) {
 		return
 	}
 	env.Faults.Clear(id, where)
-}
-
-// listen serves the login endpoint, trying until the port is free.
-func listen(ctx context.Context, env *daemon.Env, addr string, conf *tls.Config, h http.Handler, publish func()) error {
-	const id = "card.listen"
-	for {
-		l, err := net.Listen("tcp", addr)
-		env.Ready() // with a fault, if so: a supervisor can't help it
-		if err == nil {
-			env.Faults.Clear(id, addr)
-			publish()
-			env.Log.Info("login endpoint open", "address", addr)
-			return daemon.ServeHTTP(ctx, tls.NewListener(l, conf), daemon.Server(h, env.Log))
-		}
-		env.Faults.Raise(wire.Fault{ID: id, Severity: wire.Alarm, Where: addr, What: err.Error(),
-			Do: "free the port or change card.listen in the site file"})
-		publish()
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retry):
-		}
-	}
 }

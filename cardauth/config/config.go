@@ -22,6 +22,7 @@ type Config struct {
 	Policy  x509.OID
 	Roles   map[string]string // profession OID → role
 	Readers []Reader
+	Agents  Agents
 
 	Workstations Workstations
 	Patients     *Patients // nil: no patient's card is read here
@@ -32,7 +33,7 @@ type Config struct {
 type Reader struct {
 	Match string // start of the PC/SC name
 	Room  string
-	Agent bool // the room's workstation has the reader
+	Agent bool // the room's workstation has the reader; Match follows from Room
 	// Patients says that it is for patients' cards; it stands beside another
 	// one, or alone for patients who come to read.
 	Patients bool
@@ -49,7 +50,9 @@ type section struct {
 		Match string `toml:"match"`
 		Room  string `toml:"room"`
 		For   string `toml:"for"`
+		Agent bool   `toml:"agent"`
 	} `toml:"reader"`
+	Agents      agentsSection        `toml:"agents"`
 	Unit        string               `toml:"workstation_unit"`
 	Workstation []workstationSection `toml:"workstation"`
 	Patients    *patientsSection     `toml:"patients"`
@@ -85,6 +88,9 @@ func Parse(f *site.File) (Config, error) {
 		return Config{}, f.Errorf("card.policy", "got %q, want an object identifier such as \"1.3.6.1.4.1.99999.1.1\"", s.Policy)
 	}
 	if c.Roles, err = professions(f, s.Roles); err != nil {
+		return Config{}, err
+	}
+	if c.Agents, err = agents(f, s.Agents); err != nil {
 		return Config{}, err
 	}
 	if c.Readers, err = readers(f, s); err != nil {
@@ -131,9 +137,6 @@ func readers(f *site.File, s section) ([]Reader, error) {
 	var all []Reader
 	for i, r := range s.Reader {
 		key := func(k string) string { return fmt.Sprintf("card.reader[%d].%s", i, k) }
-		if r.Match == "" {
-			return nil, f.Errorf(key("match"), "got nothing, want the start of the reader's PC/SC name")
-		}
 		if r.Room == "" || len(r.Room) > 64 {
 			return nil, f.Errorf(key("room"), "got %q, want 1 to 64 characters", r.Room)
 		}
@@ -144,6 +147,15 @@ func readers(f *site.File, s section) ([]Reader, error) {
 		if patients && s.Patients == nil {
 			return nil, f.Errorf(key("for"), "patients' cards are not set up, want [card.patients]")
 		}
+		if r.Agent {
+			if err := agentReader(f, i, r.Match, r.Room, s.Agents); err != nil {
+				return nil, err
+			}
+			r.Match = AgentReader(r.Room)
+		}
+		if r.Match == "" {
+			return nil, f.Errorf(key("match"), "got nothing, want the start of the reader's PC/SC name")
+		}
 		for _, o := range all {
 			if strings.HasPrefix(o.Match, r.Match) || strings.HasPrefix(r.Match, o.Match) {
 				return nil, f.Errorf(key("match"), "%q and %q can mean the same reader", o.Match, r.Match)
@@ -152,7 +164,7 @@ func readers(f *site.File, s section) ([]Reader, error) {
 				return nil, f.Errorf(key("room"), "room %q has a reader already", r.Room)
 			}
 		}
-		all = append(all, Reader{Match: r.Match, Room: r.Room, Patients: patients})
+		all = append(all, Reader{Match: r.Match, Room: r.Room, Patients: patients, Agent: r.Agent})
 	}
 	return all, nil
 }

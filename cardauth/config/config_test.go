@@ -57,6 +57,10 @@ func TestRefusals(t *testing.T) {
 		"no room":         {`room  = "consulting-1"`, ``, "card.reader[0].room: got \"\""},
 		"same reader":     {"[[card.reader]]", "[[card.reader]]\nmatch = \"Gem\"\nroom = \"2\"\n[[card.reader]]", "can mean the same reader"},
 		"same room":       {"[[card.reader]]", "[[card.reader]]\nmatch = \"Omnikey\"\nroom = \"consulting-1\"\n[[card.reader]]", "has a reader already"},
+		"agent's match":   {"[[card.reader]]", "[card.agents]\nlisten=\":8445\"\n[[card.reader]]\nmatch=\"x\"\nroom=\"2\"\nagent=true\n[[card.reader]]", "card.reader[0].match: got \"x\" with agent = true"},
+		"agent's room":    {"[[card.reader]]", "[card.agents]\nlisten=\":8445\"\n[[card.reader]]\nroom=\"a/b\"\nagent=true\n[[card.reader]]", "card.reader[0].room: got \"a/b\""},
+		"nobody listens":  {"[[card.reader]]", "[[card.reader]]\nroom=\"2\"\nagent=true\n[[card.reader]]", "want card.agents.listen too"},
+		"agents' port":    {"[[card.reader]]", "[card.agents]\nlisten=\"8445\"\n[[card.reader]]", "card.agents.listen: got \"8445\""},
 		"unknown key":     {"[[card.reader]]", "[[card.reader]]\npinpad = true", "card.reader.pinpad: unknown key"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -24,7 +24,7 @@ func (r *reader) greet() {
 	}
 	now := time.Now()
 	s := r.session(p, holder)
-	s.Due = due(now, r.link.took, r.link.worst)
+	s.Due = r.link.due(now)
 	r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
 	if _, lives := r.c.Live(s.ID); lives {
 		r.card = p

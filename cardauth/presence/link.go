@@ -73,6 +73,32 @@ func (t *tracked) keeper() (Keeper, bool) {
 	return k, ok
 }
 
+// A session at a workstation's reader must be over within a second of the link's
+// death, which nobody tells us of: proofs there are never further apart, and later,
+// than these.
+const (
+	farBeat = 400 * time.Millisecond
+	farDue  = 900 * time.Millisecond
+)
+
+// between is the pause after the last proof.
+func (t *tracked) between() time.Duration {
+	most := maxBeat
+	if _, far := t.keeper(); far {
+		most = farBeat
+	}
+	return min(max(idle*t.took, minBeat), most)
+}
+
+// due is when the next proof must be there.
+func (t *tracked) due(now time.Time) time.Time {
+	wait := t.between() + max(patience, 4*t.worst)
+	if _, far := t.keeper(); far {
+		wait = min(wait, farDue)
+	}
+	return now.Add(wait)
+}
+
 // prove has a card sign the challenge and checks the signature.
 func (t *tracked) prove(p *proofOf, use proof.Use, c proof.Challenge) error {
 	start := time.Now()

@@ -147,7 +147,7 @@ func (r *reader) login(l *login) result {
 		return result{err: err}
 	}
 	now := time.Now()
-	s.Due = due(now, r.link.took, r.link.worst)
+	s.Due = r.link.due(now)
 	r.c.do(func(m *session.Machine) []session.Event { return m.Open(now, s) })
 	opened, lives := r.c.Live(s.ID)
 	if !lives { // detached meanwhile

@@ -95,16 +95,7 @@ func (r *reader) pause() time.Duration {
 	case r.card == nil:
 		return retry
 	}
-	return between(r.link.took)
-}
-
-// between is the pause after a proof that took so long.
-func between(took time.Duration) time.Duration { return min(max(idle*took, minBeat), maxBeat) }
-
-// due is when the next proof must be there, after one that took so long and
-// others before it that took up to worst.
-func due(now time.Time, took, worst time.Duration) time.Time {
-	return now.Add(between(took) + max(patience, 4*worst))
+	return r.link.between()
 }
 
 // look takes in what pcscd sees. A count of events that moved while a card was in
@@ -205,11 +196,10 @@ func (r *reader) beat() {
 	}
 	err := r.prove(r.card, "presence")
 	if err == nil {
-		took, worst := r.link.took, r.link.worst
 		lives := false
 		r.c.do(func(m *session.Machine) []session.Event {
 			now := time.Now()
-			lives = m.Proved(now, due(now, took, worst), r.card.id)
+			lives = m.Proved(now, r.link.due(now), r.card.id)
 			return nil
 		})
 		if lives {

@@ -15,7 +15,8 @@ import (
 type Keys struct {
 	Cert, Key, Devices string // paths
 
-	now atomic.Pointer[tls.Config]
+	now     atomic.Pointer[tls.Config]
+	gateway atomic.Pointer[[]byte] // PEM of Devices
 }
 
 // Load reads the files. On an error what was loaded before stays in force.
@@ -32,6 +33,7 @@ func (k *Keys) Load() error {
 	if !pool.AppendCertsFromPEM(data) {
 		return fmt.Errorf("devices CA: %s: got no PEM certificate", filepath.Base(k.Devices))
 	}
+	k.gateway.Store(&data)
 	k.now.Store(&tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{pair},
@@ -40,6 +42,18 @@ func (k *Keys) Load() error {
 		NextProtos:   []string{"http/1.1"},
 	})
 	return nil
+}
+
+// ErrNoKey is returned before Load has succeeded.
+var ErrNoKey = errors.New("no TLS key pair yet")
+
+// Gateway returns the key pair and the PEM of the CA it is from.
+func (k *Keys) Gateway() (tls.Certificate, []byte, error) {
+	c, ca := k.now.Load(), k.gateway.Load()
+	if c == nil || ca == nil {
+		return tls.Certificate{}, nil, ErrNoKey
+	}
+	return c.Certificates[0], *ca, nil
 }
 
 // bare cuts folders from a path error: people know files by their names.
@@ -60,7 +74,7 @@ func (k *Keys) TLS() *tls.Config {
 			if c := k.now.Load(); c != nil {
 				return c, nil
 			}
-			return nil, errors.New("no TLS key pair yet")
+			return nil, ErrNoKey
 		},
 	}
 }

@@ -92,7 +92,7 @@ func newRoot() *cobra.Command {
 	flags.StringVar(&o.source.Run, "run", "/run/clinicgate", "run `directory` of the daemons")
 	flags.StringVar(&o.source.Site, "site", "/data/site/site.toml", "site `file` in force")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object (docs/gatectl.md)")
-	root.AddCommand(statusCommand(o), doctorCommand(o), logCommand(o), siteCommand(o), pairCommand(o), consoleCommand(o),
+	root.AddCommand(statusCommand(o), doctorCommand(o), logCommand(o), siteCommand(o), pairCommand(o), cardCommand(o), consoleCommand(o),
 		endCommand(o, "poweroff", "switch the box off"), endCommand(o, "reboot", "start the box afresh"))
 	return root
 }
