@@ -323,7 +323,7 @@ func (b *box) forget(ups []plan.Uplink) {
 func (b *box) keepFirewall(ctx context.Context) error {
 	const again = 10 * time.Second
 	for {
-		err := firewall.Install(ctx, b.cfg)
+		err := firewall.Install(ctx, b.cfg, nil)
 		b.tell(ctx, func(time.Time) {
 			b.tried, b.safe, b.unsafe, b.news = true, err == nil, "", true
 			if err != nil {

@@ -40,7 +40,7 @@ func classes(t *testing.T) config.Config {
 // TestAccepted puts them into a kernel.
 func TestAccepted(t *testing.T) {
 	fresh(t)
-	if err := Install(t.Context(), classes(t)); err != nil {
+	if err := Install(t.Context(), classes(t), nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,12 +13,12 @@ import (
 // comes by it passes through.
 func TestHA(t *testing.T) {
 	c := example(t)
-	without := rules4(c)
+	without := rules(c, false).chains()
 	c.HA = &config.HA{
 		Port: "ha", Address: netip.MustParsePrefix("10.77.0.1/24"), Peer: netip.MustParseAddr("10.77.0.2"),
 		Services: []config.Service{{Proto: "icmp"}, {Proto: "tcp", Port: 7789}},
 	}
-	for i, chain := range rules4(c) {
+	for i, chain := range rules(c, false).chains() {
 		var more []string
 		for _, r := range chain.rules {
 			if !slices.Contains(without[i].rules, r) {
@@ -29,6 +29,9 @@ func TestHA(t *testing.T) {
 		if chain.hook == "INPUT" {
 			want = "-s 10.77.0.2/32 -d 10.77.0.1/32 -i ha -p icmp --icmp-type echo-request -j ACCEPT\n" +
 				"-s 10.77.0.2/32 -d 10.77.0.1/32 -i ha -p tcp --dport 7789 -j ACCEPT"
+		}
+		if chain.table == "raw" {
+			want = "-s 10.77.0.0/24 -i wan1 -j DROP\n-s 10.77.0.0/24 -i wan2 -j DROP"
 		}
 		if got := strings.Join(more, "\n"); got != want {
 			t.Errorf("%s: got\n%s\nwant\n%s", chain.key(), got, want)

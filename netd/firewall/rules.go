@@ -1,72 +1,119 @@
-// Package firewall holds the box's packet filter: everything is denied but what
-// the site file opens and what was asked for from inside. A new set of rules is
-// built beside the old one and switched to by one jump; when anything in it is
-// refused by the kernel, the old one stands.
 package firewall
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"clinicgate/netd/config"
 	"clinicgate/netd/plan"
 )
 
-// A chain is one of ours in the making: its rules hang below a built-in chain.
-type chain struct {
-	table string // iptables table
-	hook  string // built-in chain that jumps to ours
-	deny  bool   // the hook's policy is to drop
-	rules []string
-}
-
-// key is the chain's part of a name: "cg-7-input" is generation 7's.
-func (c chain) key() string {
-	if c.table == "filter" {
-		return strings.ToLower(c.hook)
-	}
-	return c.table + "-" + strings.ToLower(c.hook)
-}
-
-// anchor is the chain that stays; it holds the one jump to a generation.
-func (c chain) anchor() string { return "cg-" + c.key() }
-
-func (c chain) generation(n int) string { return fmt.Sprintf("cg-%d-%s", n, c.key()) }
-
-// rules4 returns the rules for IPv4. Values come from a checked configuration:
+// A book writes the rules of one family. Values come from a checked configuration:
 // names and addresses hold nothing that iptables-restore could misread.
-func rules4(c config.Config) []chain {
-	return []chain{
-		{table: "mangle", hook: "PREROUTING", rules: prerouting(c)},
+type book struct {
+	c        config.Config
+	six      bool
+	prefixes []netip.Prefix // IPv6: the clinic's by each provider, in order of the uplinks
+	proxy    bool           // the kernel can answer SYNs in a server's stead
+}
+
+// chains returns the rules. The hooks are always the same, so that each generation
+// takes the place of the one before whole.
+func (b book) chains() []chain {
+	all := []chain{
+		{table: "raw", hook: "PREROUTING", rules: b.spoofed()},
+		{table: "mangle", hook: "PREROUTING", rules: b.sticky()},
 		{table: "mangle", hook: "FORWARD", rules: []string{
 			// Paths through a tunnel are narrower than the LAN, and not all let
 			// the ICMP message through that would say so.
 			"-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
 		}},
-		{table: "mangle", hook: "POSTROUTING", rules: stick(c)},
-		{table: "nat", hook: "POSTROUTING", rules: masquerade(c)},
-		{table: "filter", hook: "FORWARD", deny: true, rules: forward(c)},
-		{table: "filter", hook: "INPUT", deny: true, rules: input(c)},
+		{table: "mangle", hook: "POSTROUTING", rules: stick(b.c)},
+		{table: "nat", hook: "POSTROUTING", rules: b.masquerade()},
+		{table: "filter", hook: "FORWARD", deny: true, rules: b.forward()},
+		{table: "filter", hook: "INPUT", deny: true, rules: b.input()},
 	}
+	if !b.open() {
+		return all
+	}
+	for _, z := range b.c.Zones {
+		all = append(all, chain{table: "filter", name: "in-" + z.Name, rules: b.fromZone(z)})
+	}
+	all = append(all, chain{table: "filter", name: "in-wan", rules: b.fromWAN()})
+	if b.six {
+		all = append(all, chain{table: "filter", name: "near", rules: neighbours})
+	}
+	return all
 }
 
-// rules6 returns the rules for IPv6. No uplink carries it yet, so nothing passes:
-// a router advertisement from a provider or a laptop in the LAN changes nothing.
-func rules6() []chain {
-	return []chain{
-		{table: "filter", hook: "FORWARD", deny: true},
-		{table: "filter", hook: "INPUT", deny: true, rules: []string{
-			"-i lo -j ACCEPT",
-			"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-		}},
+// open reports whether anything passes in this family. While the clinic has no
+// IPv6 nothing does: a router advertisement of a provider or of a laptop changes
+// nothing.
+func (b book) open() bool { return !b.six || b.c.HasSix() }
+
+// devices are those by which the zone's packets of this family come in.
+func (b book) devices(z config.Zone) []string {
+	other := "-6"
+	if b.six {
+		other = "-4"
 	}
+	return append([]string{z.Port}, slices.DeleteFunc(slices.Clone(z.Virtual), func(dev string) bool { return strings.HasSuffix(dev, other) })...)
 }
 
-// prerouting lets the packets of a connection from the LAN go where its first
-// went: the connection's mark becomes the packet's, which chooses the table.
-func prerouting(c config.Config) []string {
-	keep := fmt.Sprintf("-i %s -j CONNMARK --restore-mark --nfmask %#x --ctmask %#x", c.LAN.Port, keptMask, keptMask)
-	return append([]string{keep}, classify(c, c.LAN.Port)...)
+// nets are the zone's networks in this family.
+func (b book) nets(z config.Zone) []netip.Prefix {
+	if !b.six {
+		return []netip.Prefix{z.Address.Masked()}
+	}
+	var all []netip.Prefix
+	for _, p := range append([]netip.Prefix{b.c.Six.Local}, b.prefixes...) {
+		if s := plan.Subnet(z, p); s.IsValid() && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// clinic are all networks that only the clinic's side may send from.
+func (b book) clinic() []netip.Prefix {
+	var all []netip.Prefix
+	if b.six {
+		for _, p := range append([]netip.Prefix{b.c.Six.Local}, b.prefixes...) {
+			if p.IsValid() && !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
+		return all
+	}
+	for _, z := range b.c.Zones {
+		all = append(all, z.Address.Masked())
+	}
+	if h := b.c.HA; h != nil {
+		all = append(all, h.Address.Masked())
+	}
+	for _, t := range b.c.Tunnels {
+		all = append(all, t.Routes...)
+	}
+	return all
+}
+
+// sticky lets the packets of a connection from the clinic go where its first went:
+// the connection's mark becomes the packet's, which chooses the table.
+func (b book) sticky() []string {
+	var rules []string
+	c := b.c
+	if b.six {
+		c = sixClasses(c)
+	}
+	for _, z := range b.c.Zones {
+		for _, dev := range b.devices(z) {
+			rules = append(rules, fmt.Sprintf("-i %s -j CONNMARK --restore-mark --nfmask %#x --ctmask %#x", dev, keptMask, keptMask))
+			rules = append(rules, classify(c, dev)...)
+		}
+	}
+	return rules
 }
 
 // stick marks a new connection with the uplink it leaves by. Its address is
@@ -85,121 +132,193 @@ func stick(c config.Config) []string {
 	return rules
 }
 
-// masquerade hides the LAN behind the box's address on every way out. Behind the
-// tunnel too: a thousand clinics have the same LAN.
-func masquerade(c config.Config) []string {
+// masquerade hides the clinic behind the box's address on every way out. Behind
+// the tunnel too: a thousand clinics have the same LAN. In IPv6 what has an address
+// of the provider's that it leaves by keeps it.
+func (b book) masquerade() []string {
 	var rules []string
-	for _, u := range c.Uplinks {
+	for i, u := range b.c.Uplinks {
+		if b.six {
+			if i < len(b.prefixes) && b.prefixes[i].IsValid() {
+				rules = append(rules, fmt.Sprintf("-s %s -o %s -j RETURN", b.prefixes[i], u.Port))
+			}
+			rules = append(rules, fmt.Sprintf("-o %s -m addrtype --src-type LOCAL --limit-iface-out -j RETURN", u.Port))
+		}
 		rules = append(rules, fmt.Sprintf("-o %s -j MASQUERADE", u.Port))
 	}
-	for _, t := range c.Tunnels {
-		rules = append(rules, fmt.Sprintf("-s %s -o %s -j MASQUERADE", c.LAN.Address.Masked(), t.Device))
+	if b.six {
+		return rules // tunnels carry IPv4
 	}
-	return rules
-}
-
-// common opens both INPUT and FORWARD: no one outside may claim an address of the
-// LAN; what belongs to a known connection passes; what belongs to none does not.
-func common(c config.Config) []string {
-	var rules []string
-	for _, u := range c.Uplinks {
-		rules = append(rules, fmt.Sprintf("-s %s -i %s -j DROP", c.LAN.Address.Masked(), u.Port))
-	}
-	return append(rules,
-		"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-		"-m conntrack --ctstate INVALID -j DROP")
-}
-
-func forward(c config.Config) []string {
-	rules := common(c)
-	from := fmt.Sprintf("-s %s -i %s", c.LAN.Address.Masked(), c.LAN.Port)
-	for _, u := range c.Uplinks {
-		rules = append(rules, fmt.Sprintf("%s -o %s -j ACCEPT", from, u.Port))
-	}
-	for _, t := range c.Tunnels {
-		rules = append(rules, fmt.Sprintf("%s -o %s -j ACCEPT", from, t.Device))
-	}
-	return rules
-}
-
-func input(c config.Config) []string {
-	rules := append([]string{"-i lo -j ACCEPT"}, common(c)...)
-	for _, s := range c.Firewall.LAN {
-		rules = append(rules, fmt.Sprintf("-s %s -i %s %s -j ACCEPT", c.LAN.Address.Masked(), c.LAN.Port, match(s)))
-	}
-	rules = append(rules, cable(c)...)
-	for _, u := range c.Uplinks {
-		for _, s := range c.Firewall.WAN {
-			rules = append(rules, fmt.Sprintf("-i %s %s -j ACCEPT", u.Port, match(s)))
+	for _, t := range b.c.Tunnels {
+		for _, z := range b.c.Zones {
+			if z.Tunnels() {
+				rules = append(rules, fmt.Sprintf("-s %s -o %s -j MASQUERADE", z.Address.Masked(), t.Device))
+			}
 		}
+	}
+	return rules
+}
+
+// known lets pass what belongs to a known connection, and not what belongs to none.
+var known = [...]string{
+	"-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+	"-m conntrack --ctstate INVALID -j DROP",
+}
+
+// forward is the matrix of who may open connections to whom through the box.
+func (b book) forward() []string {
+	if !b.open() {
+		return nil
+	}
+	rules := slices.Clone(known[:])
+	for _, z := range b.c.Zones {
+		for _, dev := range b.devices(z) {
+			if z.Kind == config.KindGuests {
+				rules = append(rules, crowd(dev, "", guestFlows, b.inside()))
+			}
+			for _, net := range b.nets(z) {
+				from := fmt.Sprintf("-s %s -i %s", net, dev)
+				for _, to := range b.beyond(z) {
+					rules = append(rules, fmt.Sprintf("%s -o %s -j ACCEPT", from, to))
+				}
+			}
+			if b.six && z.Internet() {
+				// Hosts hold on to addresses of a prefix that is gone until they
+				// are told so (RFC 7084, L-14).
+				rules = append(rules, fmt.Sprintf("-i %s -j REJECT --reject-with icmp6-policy-fail", dev))
+			}
+		}
+	}
+	return rules
+}
+
+// beyond are the devices by which members of z may leave the box.
+func (b book) beyond(z config.Zone) []string {
+	var devs []string
+	if z.Internet() {
+		for _, u := range b.c.Uplinks {
+			devs = append(devs, u.Port)
+		}
+	}
+	if z.Tunnels() && !b.six {
+		for _, t := range b.c.Tunnels {
+			devs = append(devs, t.Device)
+		}
+	}
+	for _, o := range b.c.Zones {
+		if slices.Contains(z.Reaches, o.Name) {
+			devs = append(devs, o.Port)
+		}
+	}
+	return devs
+}
+
+// input is what the box itself answers.
+func (b book) input() []string {
+	rules := []string{"-i lo -j ACCEPT"}
+	if !b.open() {
+		return append(rules, known[0])
+	}
+	rules = append(rules, b.lifeline()...)
+	rules = append(rules, b.near()...)
+	rules = append(rules, known[0])
+	rules = append(rules, b.proxied()...)
+	rules = append(rules, known[1])
+	for _, z := range b.c.Zones {
+		for _, dev := range b.devices(z) {
+			for _, net := range b.nets(z) {
+				rules = append(rules, fmt.Sprintf("-s %s -i %s -j %sin-%s", net, dev, here, z.Name))
+			}
+			if b.six {
+				rules = append(rules, fmt.Sprintf("-s fe80::/10 -i %s -j %sin-%s", dev, here, z.Name))
+			} else { // a host that asks for its address
+				rules = append(rules, fmt.Sprintf("-s 0.0.0.0/32 -i %s -p udp --dport 67 -j %sin-%s", dev, here, z.Name))
+			}
+		}
+	}
+	rules = append(rules, b.cable()...)
+	for _, u := range b.c.Uplinks {
+		rules = append(rules, fmt.Sprintf("-i %s -j %sin-wan", u.Port, here))
+	}
+	return rules
+}
+
+// page is where the box shows itself to people.
+var page = [...]config.Service{{Proto: "icmp"}, {Proto: "tcp", Port: 80}, {Proto: "tcp", Port: 443}}
+
+// lifeline is what a technician's port answers whatever else the site file says
+// and whatever floods the box: nothing is counted or limited before it.
+func (b book) lifeline() []string {
+	var rules []string
+	for _, z := range b.c.Zones {
+		if z.Kind != config.KindService {
+			continue
+		}
+		for _, s := range page {
+			rules = append(rules, fmt.Sprintf("-i %s %s -j ACCEPT", z.Port, b.match(s)))
+		}
+	}
+	return rules
+}
+
+// fromZone is what members of a zone may ask of the box. What keeps a pair together
+// is not counted with the rest.
+func (b book) fromZone(z config.Zone) []string {
+	var rules []string
+	vrrp := config.Service{Proto: "vrrp"}
+	if slices.Contains(z.Serves, vrrp) {
+		rules = append(rules, b.match(vrrp)+" -j ACCEPT")
+		if !b.six {
+			// A switch asks who wants the advertisements, and forgets who is silent.
+			rules = append(rules, "-d 224.0.0.0/4 -p igmp -j ACCEPT")
+		}
+	}
+	rules = append(rules, flood("cg-zone", zoneRate, zoneBurst, b.inside()), crowd("", "tcp", zoneFlows, b.inside()))
+	for _, s := range z.Serves {
+		if s != vrrp {
+			rules = append(rules, b.match(s)+" -j ACCEPT")
+		}
+	}
+	return rules
+}
+
+// fromWAN is what anyone may ask of the box: what the site file opens.
+func (b book) fromWAN() []string {
+	if len(b.c.Firewall.WAN) == 0 {
+		return nil
+	}
+	rules := []string{flood("cg-wan", wanRate, wanBurst, b.outsider()), crowd("", "tcp", wanFlows, b.outsider())}
+	for _, s := range b.c.Firewall.WAN {
+		rules = append(rules, b.match(s)+" -j ACCEPT")
 	}
 	return rules
 }
 
 // cable opens what the pair's other box may ask on the cable between the two: from
 // its address to ours, and nothing from it passes through.
-func cable(c config.Config) []string {
-	if c.HA == nil {
+func (b book) cable() []string {
+	if b.c.HA == nil || b.six {
 		return nil
 	}
 	var rules []string
-	for _, s := range c.HA.Services {
-		rules = append(rules, fmt.Sprintf("-s %s/32 -d %s/32 -i %s %s -j ACCEPT", c.HA.Peer, c.HA.Address.Addr(), c.HA.Port, match(s)))
+	for _, s := range b.c.HA.Services {
+		rules = append(rules, fmt.Sprintf("-s %s/32 -d %s/32 -i %s %s -j ACCEPT", b.c.HA.Peer, b.c.HA.Address.Addr(), b.c.HA.Port, b.match(s)))
 	}
 	return rules
 }
 
 // match is a service in iptables' words. Protocol 112 is VRRP (RFC 9568), whose
-// advertisements go to 224.0.0.18.
-func match(s config.Service) string {
-	switch s.Proto {
-	case "icmp":
+// advertisements go to 224.0.0.18 and ff02::12.
+func (b book) match(s config.Service) string {
+	switch {
+	case s.Proto == "icmp" && b.six:
+		return "-p icmpv6 --icmpv6-type echo-request"
+	case s.Proto == "icmp":
 		return "-p icmp --icmp-type echo-request"
-	case "vrrp":
+	case s.Proto == "vrrp" && b.six:
+		return "-d ff02::12/128 -p 112"
+	case s.Proto == "vrrp":
 		return "-d 224.0.0.18/32 -p 112"
-	default:
-		return fmt.Sprintf("-p %s --dport %d", s.Proto, s.Port)
 	}
-}
-
-// build is the input of iptables-restore that makes generation n. Nothing jumps
-// to it yet, so a refusal at any line changes nothing for any packet.
-func build(chains []chain, n int) string {
-	return restore(chains, func(b *strings.Builder, c chain) {
-		fmt.Fprintf(b, ":%s - [0:0]\n", c.generation(n))
-		for _, r := range c.rules {
-			fmt.Fprintf(b, "-A %s %s\n", c.generation(n), r)
-		}
-	})
-}
-
-// turn is the input that makes generation n the one in force. Naming a chain of
-// ours empties it, and each table is one transaction of the kernel: no packet
-// meets an empty anchor. jump puts the anchors first in their hooks as well.
-func turn(chains []chain, n int, jump bool) string {
-	return restore(chains, func(b *strings.Builder, c chain) {
-		if c.deny {
-			fmt.Fprintf(b, ":%s DROP [0:0]\n", c.hook)
-		}
-		fmt.Fprintf(b, ":%s - [0:0]\n-A %s -j %s\n", c.anchor(), c.anchor(), c.generation(n))
-		if jump {
-			fmt.Fprintf(b, "-I %s 1 -j %s\n", c.hook, c.anchor())
-		}
-	})
-}
-
-// restore writes the chains' parts, one section per table. Chains of one table
-// stand together in the list.
-func restore(chains []chain, part func(*strings.Builder, chain)) string {
-	var b strings.Builder
-	for i, c := range chains {
-		if i == 0 || chains[i-1].table != c.table {
-			fmt.Fprintf(&b, "*%s\n", c.table)
-		}
-		part(&b, c)
-		if i == len(chains)-1 || chains[i+1].table != c.table {
-			b.WriteString("COMMIT\n")
-		}
-	}
-	return b.String()
+	return fmt.Sprintf("-p %s --dport %d", s.Proto, s.Port)
 }
