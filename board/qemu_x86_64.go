@@ -33,6 +33,8 @@ var QEMUx86_64 = Board{
 			"xt_conntrack", "xt_tcpudp", "xt_multiport", "xt_mark", "xt_connmark", "xt_comment",
 			"ip_tables", // has the icmp match; xt_tcpudp has it only from 6.4 on
 			"xt_MASQUERADE", "xt_TCPMSS", "xt_addrtype", "xt_limit", "xt_nat", "ipt_REJECT",
+			"xt_hashlimit", "xt_connlimit", "xt_CT", "ipt_SYNPROXY", "ip6t_SYNPROXY", "ip6t_REJECT", "xt_hl", "ip6t_rt", "ip6_tables",
+			"8021q", // tagged providers and zones
 			// netd's classes of traffic, and shaping.
 			"xt_dscp", "xt_CLASSIFY", "sch_htb", "sch_fq_codel",
 		},

@@ -34,6 +34,7 @@ var matches = []string{
 	"libxt_MARK", "libxt_CONNMARK", "libxt_comment", "libxt_TCPMSS", "libxt_addrtype", "libxt_limit", "libxt_MASQUERADE",
 	"libxt_dscp", "libxt_CLASSIFY",
 	"libxt_SNAT", "libxt_DNAT", "libxt_NFLOG", "libxt_LOG", "libipt_icmp", "libipt_REJECT", "libip6t_icmp6", "libip6t_REJECT",
+	"libxt_hashlimit", "libxt_connlimit", "libxt_CT", "libxt_SYNPROXY", "libip6t_hl", "libip6t_rt",
 }
 
 // links are names that programs go by.

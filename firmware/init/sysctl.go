@@ -19,6 +19,13 @@ var routing = [][2]string{
 	{"net.ipv4.fib_multipath_hash_policy", "1"},
 	// An address that goes must not take others of its network along.
 	{"net.ipv4.conf.all.promote_secondaries", "1"},
+	// netd reads router advertisements itself: a kernel that forwards takes none.
+	{"net.ipv6.conf.all.forwarding", "1"},
+	{"net.ipv6.conf.default.forwarding", "1"},
+	// An address is answered for by the port that has it, and no other.
+	{"net.ipv4.conf.all.arp_ignore", "1"},
+	{"net.ipv4.conf.all.arp_announce", "2"},
+	{"net.ipv4.tcp_syncookies", "1"},
 }
 
 // hardening is what no program of the box needs and an intruder would like.
