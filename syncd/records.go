@@ -34,7 +34,7 @@ func (s *state) records() daemon.Task {
 	h := &serve.Handler{
 		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
 		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
-		Capability: fhir.Capability(self, daemon.Release, time.Now()), Log: s.env.Log,
+		Capability: fhir.Capability(self, s.env.Release, time.Now()), Log: s.env.Log,
 		Traced: func(err error) { s.countTraced(err); room(err) },
 	}
 	return s.endpoint("records", s.cfg.Listen, func() (serving, error) {

@@ -24,7 +24,7 @@ func readPlan(t *testing.T) plan {
 		if i < 0 {
 			t.Fatalf("ARCHITECTURE.md: unknown floor %q", r["floor"])
 		}
-		for _, n := range names(r["packages"]) {
+		for _, n := range names(r["package"]) {
 			if _, twice := p.floor[n]; twice {
 				t.Errorf("ARCHITECTURE.md: %s stands on two floors", n)
 			}

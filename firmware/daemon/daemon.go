@@ -19,16 +19,15 @@ import (
 	"syscall"
 	"time"
 
+	"clinicgate/firmware/osrelease"
 	"clinicgate/firmware/site"
 	"clinicgate/firmware/watch"
 	"clinicgate/firmware/wire"
 )
 
-// Release is the software release, set by the build (-ldflags -X).
-var Release = "dev"
-
 // Env is where a daemon lives: its folders, its log and what it publishes.
 type Env struct {
+	Release string // software release of the system it runs on
 	Name    string // program name = service name = log prefix
 	Site    string // path of site.toml
 	Secrets string // folder of this daemon's keys
@@ -77,7 +76,7 @@ func Main[C any](name string, parse func(*site.File) (C, error), run func(contex
 
 // flags reads the command line. A nil Env means: exit with the code.
 func flags(name string, args []string, out io.Writer) (*Env, string, int) {
-	env := &Env{Name: name}
+	env := &Env{Name: name, Release: osrelease.Version()}
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.StringVar(&env.Site, "site", "/data/site/site.toml", "site `file`")
@@ -95,7 +94,7 @@ func flags(name string, args []string, out io.Writer) (*Env, string, int) {
 		return nil, "", exitUsage
 	}
 	if *version {
-		fmt.Fprintf(out, "%s %s\n", name, Release)
+		fmt.Fprintf(out, "%s %s\n", name, env.Release)
 		return nil, "", exitOK
 	}
 	level := slog.LevelInfo

@@ -23,7 +23,7 @@ import (
 func (env *Env) Publish(file string, v interface{ Head() *wire.Header }) error {
 	env.mu.Lock()
 	defer env.mu.Unlock()
-	*v.Head() = wire.Header{V: wire.Version, Program: env.Name, Release: Release, PID: os.Getpid(), Faults: env.Faults.List()}
+	*v.Head() = wire.Header{V: wire.Version, Program: env.Name, Release: env.Release, PID: os.Getpid(), Faults: env.Faults.List()}
 	same, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", file, err)

@@ -17,9 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/gatectl/collect"
 	"clinicgate/firmware/gatectl/initctl"
+	"clinicgate/firmware/osrelease"
 )
 
 // Exit codes beside those of status.Level.
@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gatectl",
 		Short:         "show and ask the clinic's gateway",
-		Version:       daemon.Release,
+		Version:       osrelease.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          usage(cobra.NoArgs),

@@ -10,9 +10,6 @@ import (
 	"os"
 )
 
-// Release is the software release, set by the build (-ldflags -X).
-var Release = "dev"
-
 // initrdMark is in the initrd only.
 const initrdMark = "/etc/initrd-release"
 
@@ -20,7 +17,7 @@ const initrdMark = "/etc/initrd-release"
 // command line, resets the box. That is what is wanted when there is no way on.
 func main() {
 	if os.Getpid() != 1 {
-		fmt.Fprintf(os.Stderr, "init %s: runs as process 1 of a clinicgate box only\n", Release)
+		fmt.Fprintf(os.Stderr, "init: runs as process 1 of a clinicgate box only\n")
 		os.Exit(2)
 	}
 	stage := system

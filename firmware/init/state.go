@@ -86,7 +86,7 @@ func (b *box) publish(services []wire.Service) {
 	}
 	b.checkLog()
 	v := b.state
-	v.Header = wire.Header{V: wire.Version, Program: "init", Release: Release, PID: os.Getpid(), Faults: b.faults.list()}
+	v.Header = wire.Header{V: wire.Version, Program: "init", Release: b.release, PID: os.Getpid(), Faults: b.faults.list()}
 	v.ReadyMS = b.seen.ready.Milliseconds()
 	v.Services = services
 	v.Slots = b.slots.published()

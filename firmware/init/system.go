@@ -16,6 +16,7 @@ import (
 	"clinicgate/firmware/durable"
 	"clinicgate/firmware/logbook"
 	"clinicgate/firmware/module"
+	"clinicgate/firmware/osrelease"
 	"clinicgate/firmware/uevent"
 	"clinicgate/firmware/wire"
 )
@@ -33,6 +34,7 @@ const openFiles = 4096
 // box is the running system as PID 1 sees it.
 type box struct {
 	cmd     cmdline
+	release string // software release
 	book    *logbook.Book
 	log     *slog.Logger
 	faults  *faults
@@ -56,13 +58,13 @@ func system() error {
 		return err
 	}
 	b := newBox(cmd)
-	say("release %s, board %s, slot %s", Release, cmd.board.Name, cmd.slot)
+	say("release %s, board %s, slot %s", b.release, cmd.board.Name, cmd.slot)
 	b.prepare()
 	return b.run()
 }
 
 func newBox(cmd cmdline) *box {
-	b := &box{cmd: cmd, endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
+	b := &box{cmd: cmd, release: osrelease.Version(), endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
 	b.log = slog.New(slog.NewJSONHandler(b.book.Output("init"), nil)).With("program", "init")
 	b.faults = newFaults(b.log)
 	return b
