@@ -21,7 +21,10 @@ type Config struct {
 	Pair     bool   // the site has [pair]: failoverd says which box runs the tunnels
 	Zones    []Zone // the clinic's networks, the LAN first
 	Six      Six
-	Classes  []Class // one per name of ClassNames, in that order
+	Classes  []Class     // one per name of ClassNames, in that order
+	DHCP     []Addresses // the zones whose devices get addresses
+	DNS      *DNS        // nil: not offered
+	NTP      *NTP        // nil: not offered
 }
 
 // LAN is the clinic's side of the box.
@@ -104,6 +107,9 @@ type section struct {
 	Tunnel   []tunnelSection `toml:"tunnel"`
 	HA       *haSection      `toml:"ha"`
 	Class    classesSection  `toml:"class"`
+	DHCP     *dhcpSection    `toml:"dhcp"`
+	DNS      *dnsSection     `toml:"dns"`
+	NTP      *ntpSection     `toml:"ntp"`
 	Firewall struct {
 		LAN []string `toml:"lan"`
 		WAN []string `toml:"wan"`
@@ -138,6 +144,7 @@ func Parse(f *site.File) (Config, error) {
 	r.noVRRPOutside(c.Firewall.WAN)
 	r.zones(&s, &c)
 	r.six(&s, &c)
+	r.offers(&s, &c)
 	r.ports(c)
 	r.overlaps(c)
 	c.Pair = f.Has("pair")

@@ -29,6 +29,7 @@ type Zone struct {
 	Serves  []Service    // what the gateway answers its members
 	Reaches []string     // names of other zones that its members may open connections to
 	Virtual []string     // failoverd's devices with the pair's virtual MAC on this port
+	Shared  netip.Addr   // the pair's address in it, from failoverd's section; invalid: none
 	Subnet  int          // number of the zone's /64 in each IPv6 prefix
 }
 
