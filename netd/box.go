@@ -32,6 +32,7 @@ type box struct {
 	links   map[string]link.State
 	ups     []*uplinkHands
 	tunnels []*tunnelHands
+	offers  *offers
 	active  int // as plan.Active says
 	started time.Time
 
@@ -93,6 +94,7 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 	for _, t := range cfg.Tunnels {
 		b.tunnels = append(b.tunnels, newTunnelHands(b, t, now))
 	}
+	b.offers = newOffers(env, cfg)
 	return b, nil
 }
 
@@ -350,6 +352,7 @@ func (b *box) publish(now time.Time) {
 		b.env.Faults.Keep(id, faults[id]...)
 	}
 	n := s.Net()
+	b.offers.tell(n)
 	if err := b.env.Publish(wire.NetFile, n); err != nil {
 		b.env.Log.Error("publish", "err", err)
 	}

@@ -33,7 +33,8 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		_ = json.NewEncoder(w).Encode(b.shown.Load()) // a caller that hung up
 	})
 	mux.Handle("GET /metrics", &b.metrics)
-	return daemon.Run(ctx,
+	b.offers.routes(mux)
+	tasks := append(b.offers.tasks(),
 		daemon.Task{Name: "loop", Run: b.loop},
 		daemon.Task{Name: "links", Run: func(ctx context.Context) error {
 			return link.Watch(ctx, func() { b.tell(ctx, b.lookAtLinks) })
@@ -43,4 +44,5 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 			return daemon.Every(time.Second, func(time.Time) { b.tell(ctx, b.refresh) })(ctx)
 		}},
 		env.Control(mux))
+	return daemon.Run(ctx, tasks...)
 }

@@ -9,6 +9,7 @@ type Net struct {
 	Uplinks []Uplink `json:"uplinks"`
 	Active  string   `json:"active,omitempty"` // uplink that new flows take; empty: none usable
 	Tunnels []Tunnel `json:"tunnels"`
+	DHCP    []DHCP   `json:"dhcp,omitempty"` // zones whose devices get addresses
 }
 
 // LAN is the clinic side of the box.

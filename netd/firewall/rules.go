@@ -279,7 +279,7 @@ func (b book) fromZone(z config.Zone) []string {
 			rules = append(rules, b.match(s)+" -j ACCEPT")
 		}
 	}
-	return rules
+	return append(rules, b.offered(z)...)
 }
 
 // fromWAN is what anyone may ask of the box: what the site file opens.

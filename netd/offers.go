@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+	"clinicgate/firmware/wirefile"
+	"clinicgate/netd/config"
+	"clinicgate/netd/dhcpd"
+)
+
+// offers are the services of the clinic's zones. Each runs by itself, keeps its own
+// state and locks it; the loop only asks for it.
+type offers struct {
+	env  *daemon.Env
+	cfg  config.Config
+	dhcp []*dhcpd.Server // as cfg.DHCP
+}
+
+func newOffers(env *daemon.Env, cfg config.Config) *offers {
+	o := &offers{env: env, cfg: cfg}
+	for _, zone := range cfg.DHCP {
+		o.dhcp = append(o.dhcp, dhcpd.New(zone, cfg, filepath.Join(env.State, "dhcp-"+zone.Zone), env.Log))
+	}
+	return o
+}
+
+// tasks are what runs beside the loop.
+func (o *offers) tasks() []daemon.Task {
+	tasks := []daemon.Task{{Name: "role", Run: o.followRole}}
+	for i, s := range o.dhcp {
+		tasks = append(tasks, daemon.Task{Name: "dhcp " + o.cfg.DHCP[i].Zone, Run: s.Run})
+	}
+	return tasks
+}
+
+// followRole has the DHCP servers answer while this box has the zone's address: of
+// a pair one does. Without failoverd's word nobody knows, and this box only listens.
+func (o *offers) followRole(ctx context.Context) error {
+	got := func(f *wire.Failover) {
+		for i, zone := range o.cfg.DHCP {
+			o.dhcp[i].Answer(zone.Gateway == zone.Own.Addr() || f != nil && masters(f, zone.Gateway))
+		}
+	}
+	bad := func(err error) { o.env.Log.Warn("failoverd's state", "err", err) }
+	return wirefile.Follow(ctx, o.env.Run, wire.FailoverFile, got, bad)
+}
+
+// masters reports whether this box has one of the pair's addresses.
+func masters(f *wire.Failover, a netip.Addr) bool {
+	return slices.ContainsFunc(f.Groups, func(g wire.Group) bool {
+		has := func(cidr string) bool {
+			p, err := netip.ParsePrefix(cidr)
+			return err == nil && p.Addr() == a
+		}
+		return g.Role == wire.RoleMaster && slices.ContainsFunc(g.Addresses, has)
+	})
+}
+
+// tell writes the services' state into the wire file and states their faults.
+func (o *offers) tell(n *wire.Net) {
+	var faults []wire.Fault
+	for _, s := range o.dhcp {
+		w, f := s.State()
+		n.DHCP = append(n.DHCP, w)
+		faults = append(faults, f...)
+	}
+	for _, id := range dhcpd.IDs() {
+		o.env.Faults.Keep(id, slices.DeleteFunc(slices.Clone(faults), func(f wire.Fault) bool { return f.ID != id })...)
+	}
+}
+
+// routes adds what can be asked at the control socket.
+func (o *offers) routes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /leases", func(w http.ResponseWriter, _ *http.Request) {
+		list := []wire.Lease{}
+		for _, s := range o.dhcp {
+			list = append(list, s.Leases()...)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(list) // a caller that hung up
+	})
+}
