@@ -85,6 +85,9 @@ func standIn(name string, args []string) int {
 	if err == nil && name == "failoverd" {
 		err = serveFailoverd(runDir)
 	}
+	if err == nil && name == "netd" {
+		err = serveNetd(runDir)
+	}
 	if err == nil {
 		now := time.Now().UTC().Format(time.RFC3339)
 		text := strings.NewReplacer(`"pid": 140`, fmt.Sprintf(`"pid": %d`, os.Getpid()), "2026-11-22T08:30:00Z", now).Replace(string(file))

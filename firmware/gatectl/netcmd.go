@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"clinicgate/firmware/status"
+	"clinicgate/firmware/wire"
+)
+
+func netCommand(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "net",
+		Short: "what netd serves the clinic's devices with",
+		Args:  usage(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "leases",
+		Short: "which device has which address",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []wire.Lease
+			if err := askNetd(cmd.Context(), o.source.Run, "/leases", &list); err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), struct {
+					V      int          `json:"v"`
+					Leases []wire.Lease `json:"leases"`
+				}{1, list})
+			}
+			return showLeases(cmd.OutOrStdout(), list)
+		},
+	})
+	return cmd
+}
+
+// showLeases prints a line for each. What a device calls itself is its own word.
+func showLeases(out io.Writer, list []wire.Lease) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ADDRESS\tDEVICE\tNAME\tSAYS\tUNTIL\tZONE")
+	for _, l := range list {
+		until := l.Until.Local().Format("Jan 2 15:04")
+		if !l.Live {
+			until = "over"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Address, l.MAC, or(l.Name, "-"), or(status.Plain(l.Says), "-"), until, l.Zone)
+	}
+	return w.Flush()
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// Limits of an answer of netd's.
+const (
+	netdPatience = 5 * time.Second
+	maxNetd      = 4 << 20
+)
+
+// askNetd reads what netd's control socket says at path into v.
+func askNetd(ctx context.Context, run, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, netdPatience)
+	defer cancel()
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(run, "netd.sock"))
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://netd"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask netd: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask netd: %s", resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxNetd)).Decode(v); err != nil {
+		return fmt.Errorf("ask netd: %w", err)
+	}
+	return nil
+}
