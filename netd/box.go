@@ -142,6 +142,7 @@ func (b *box) loop(ctx context.Context) error {
 		b.settle(now)
 		for _, u := range b.ups {
 			u.probe(now)
+			u.sizing.ask(now)
 		}
 	}
 }
@@ -217,7 +218,7 @@ func (b *box) known() []plan.Uplink {
 	all := make([]plan.Uplink, len(b.ups))
 	for i, u := range b.ups {
 		if b.safe {
-			all[i] = plan.Uplink{State: u.machine.Status().State, Address: u.address, Gateway: u.gateway}
+			all[i] = plan.Uplink{State: u.machine.Status().State, Address: u.address, Gateway: u.gateway, Carries: u.sizing.size()}
 		}
 	}
 	return all

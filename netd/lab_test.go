@@ -139,7 +139,7 @@ func silentBest(t *testing.T, bin string) {
 	w.await("A left", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" && n.Tunnels[0].Via == "isp-b" })
 	time.Sleep(300 * time.Millisecond)
 	inTunnel.alive(t, "in the tunnel")
-	if hole := echoes.hole(); hole < 200*time.Millisecond || hole > 3*time.Second {
+	if hole := echoes.hole(); hole < 60*time.Millisecond || hole > 3*time.Second {
 		t.Errorf("echoes in the tunnel: hole of %v, want one under 3s", hole)
 	} else {
 		t.Logf("echoes in the tunnel: longest hole %v", hole.Round(time.Millisecond))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/relay"
 	"clinicgate/firmware/wire"
 
@@ -18,6 +20,7 @@ import (
 // TestHardships: what providers and hubs do to a tunnel.
 func TestHardships(t *testing.T) {
 	needs(t)
+	lab.Require(t, lab.Program("iperf3"))
 	bin := programs(t)
 	for _, c := range []struct {
 		name string
@@ -25,6 +28,7 @@ func TestHardships(t *testing.T) {
 	}{
 		{"hub under load", hubUnderLoad},
 		{"skewed paths", skewedPaths},
+		{"narrow path", narrowPath},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })
 	}
@@ -172,4 +176,30 @@ func (w *world) cableB() *relay.Link {
 	w.must(w.ispB.Addr("up", "10.0.2.1/30"), w.inet.Addr("b", "10.0.2.2/30"),
 		w.ispB.Route("default", "10.0.2.2"), w.inet.Route("198.51.100.0/24", "10.0.2.1"))
 	return link
+}
+
+// narrowPath: provider A drops what is longer than 1400 bytes, and fragments, and
+// tells nobody. The tunnel goes by A alone, so nothing else can carry it.
+func narrowPath(t *testing.T, bin string) {
+	w := newWorld(t)
+	w.startISPA()
+	w.startHub(bin)
+	for dev, at := range map[string]*netns.Space{"up": w.ispA, "a": w.inet} {
+		w.run(at, "ip", "link", "set", "dev", dev, "mtu", "1400")
+		w.run(at, "nft", `add table ip narrow
+add chain ip narrow in { type filter hook prerouting priority -450; }
+add rule ip narrow in ip frag-off & 0x3fff != 0 drop
+add chain ip narrow out { type filter hook output priority 0; }
+add rule ip narrow out icmp type destination-unreachable drop`)
+	}
+	w.startNetd(bin, policyBest)
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	w.wait(w.box, "sh", "-c", "ip link show cg-hub | grep -q 'mtu 1328 '")
+	w.run(w.pc, "ping", "-c", "2", "-i", "0.2", "-W", "2", "-s", "1300", "10.98.1.10") // 1328 bytes
+	w.startIperf()
+	w.run(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M")
+	w.run(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M", "-R")
+	if n := w.await("state", time.Second, func(*wire.Net) bool { return true }); w.states(n) != allUp {
+		t.Errorf("got %s", w.states(n))
+	}
 }

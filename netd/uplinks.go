@@ -38,6 +38,7 @@ type uplinkHands struct {
 	asking     chan struct{}   // closed when the DHCP client has ended
 	again      time.Time       // when the server may be asked again
 	prober     *probe.Prober
+	sizing     *sizing  // nil: there is no tunnel
 	tap        *tap.Tap // nil: there is none
 	round      uint64
 	next       time.Time // of the next round
@@ -47,6 +48,7 @@ func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHand
 	judge := uplink.Config{Every: b.cfg.Probe.Every, Lost: b.cfg.Probe.Lost, Back: b.cfg.Probe.Back}
 	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}, stopAsking: func() {}, asking: make(chan struct{})}
 	close(u.asking)
+	u.sizing = newSizing(u)
 	if cfg.Method == config.Static {
 		u.address, u.gateway = cfg.Address, cfg.Gateway
 		u.machine.Address(true, "", now)
@@ -82,6 +84,7 @@ func (u *uplinkHands) plug(index int, now time.Time) {
 	u.machine.Link(true, "", now)
 	u.next = now
 	u.openProber(ctx)
+	u.sizing.open(ctx)
 	u.openTap()
 	u.ask(ctx)
 }
@@ -132,6 +135,7 @@ func (u *uplinkHands) unplug() {
 	if u.prober != nil {
 		u.prober.Close()
 	}
+	u.sizing.close()
 	if u.tap != nil {
 		u.tap.Close()
 		u.tap = nil

@@ -42,9 +42,9 @@ type Hub struct {
 	Probe    netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
 }
 
-// What a tunnel's device may carry in one packet. IPv6 inside needs 1280.
+// What a tunnel's device may carry in one packet: 60 less than its uplinks do.
 const (
-	MinTunnelMTU = 1280
+	MinTunnelMTU = 1216
 	MaxTunnelMTU = 1420 // WireGuard over IPv4 or IPv6 in 1500
 )
 

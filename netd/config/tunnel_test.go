@@ -35,7 +35,7 @@ func TestHubs(t *testing.T) {
 		"place of another": {"192.0.2.3:51820", "192.0.2.1:51820", "net.tunnel[0].standby[1].endpoint: 192.0.2.1:51820 is another hub's too"},
 		"inside":           {"192.0.2.3:51820", "10.99.0.9:51820", "net.tunnel[0].standby[1].endpoint: 10.99.0.9 lies in 10.99.0.0/24"},
 		"psk with a path":  {`"hub.psk"`, `"../hub.psk"`, `net.tunnel[0].psk: got "../hub.psk", want the name of the preshared key's file`},
-		"mtu too small":    {"mtu       = 1380", "mtu = 576", "net.tunnel[0].mtu: got 576, want 1280 to 1420"},
+		"mtu too small":    {"mtu       = 1380", "mtu = 576", "net.tunnel[0].mtu: got 576, want 1216 to 1420"},
 		"probe elsewhere":  {`"10.99.0.3"`, `"10.9.0.3"`, "net.tunnel[0].standby[0].probe: got 10.9.0.3, want an address inside"},
 	} {
 		bad := strings.Replace(text, c.from, c.to, 1)

@@ -29,6 +29,8 @@ import (
 	"slices"
 
 	"clinicgate/netd/config"
+	"clinicgate/netd/pathmtu"
+	"clinicgate/netd/uplink"
 )
 
 // Protocol marks routes and rules as netd's, in `ip route` as "proto 71". It is
@@ -54,7 +56,6 @@ const (
 	tunnelBase  = 7400
 	metric      = 71         // of our routes in main
 	metricGuard = 4000000000 // of the unreachable routes behind the tunnels'
-	TunnelMTU   = 1420       // WireGuard over IPv4 or IPv6 in 1500
 )
 
 // Mark is the fwmark of packets and connections that belong to uplink i.
@@ -75,6 +76,7 @@ type Uplink struct {
 	Address netip.Prefix // invalid: none
 	Gateway netip.Addr   // valid when Address is; outside Address it is on the link all the same
 	Spent   bool         // its monthly cap is: a last resort, whatever its role
+	Carries int          // the largest packet that passes to the hub, in bytes; 0: unknown
 	Six     Six
 }
 
@@ -159,7 +161,7 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 	}
 	k.classes(c, ups)
 	for i, t := range c.Tunnels {
-		k.tunnel(i, t)
+		k.tunnel(i, t, tunnelMTU(c, t, ups))
 	}
 	k.six(c, ups, active)
 	k.sort()
@@ -202,8 +204,8 @@ func toGateway(dev string, table, metric int, u Uplink) Route {
 // while the device is missing, what belongs into the tunnel must not leave through
 // a provider in clear. A tunnel that is for one class has its routes in a table of
 // their own for these flows, and in main behind those of the other tunnels.
-func (k *Kernel) tunnel(i int, t config.Tunnel) {
-	k.Links = append(k.Links, Link{Dev: t.Device, MTU: TunnelMTU})
+func (k *Kernel) tunnel(i int, t config.Tunnel, mtu int) {
+	k.Links = append(k.Links, Link{Dev: t.Device, MTU: mtu})
 	k.Addrs = append(k.Addrs, Addr{Dev: t.Device, Prefix: t.Address})
 	main := metric
 	if t.Class >= 0 {
@@ -220,6 +222,30 @@ func (k *Kernel) tunnel(i int, t config.Tunnel) {
 			k.Routes = append(k.Routes, guard)
 		}
 	}
+}
+
+// tunnelMTU is what fits into every uplink that may carry the tunnel's large packets:
+// the usable ones that cost nothing by the byte, or all usable ones.
+func tunnelMTU(c config.Config, t config.Tunnel, ups []Uplink) int {
+	if t.MTU > 0 {
+		return t.MTU
+	}
+	smallest := func(metered bool) int {
+		mtu := config.MaxTunnelMTU
+		for i, u := range ups {
+			if uplink.Usable(u.State) && u.Carries > 0 && c.Uplinks[i].Metered == metered {
+				mtu = min(mtu, max(pathmtu.Inner(u.Carries), config.MinTunnelMTU))
+			}
+		}
+		return mtu
+	}
+	free := func(i int) bool { return uplink.Usable(ups[i].State) && !c.Uplinks[i].Metered }
+	for i := range ups {
+		if free(i) {
+			return smallest(false)
+		}
+	}
+	return smallest(true)
 }
 
 func (k *Kernel) sort() {

@@ -33,3 +33,31 @@ route 10.98.0.0/16 dev cg-bulk table 7401 src 10.99.0.2 metric 71`
 		t.Errorf("got:\n%s\nwant:\n%s", s, want)
 	}
 }
+
+// TestTunnelMTU: a tunnel's packets fit into every uplink that carries large ones.
+func TestTunnelMTU(t *testing.T) {
+	c := config.Config{Uplinks: make([]config.Uplink, 3)}
+	c.Uplinks[2].Metered = true
+	for name, x := range map[string]struct {
+		states  [3]string
+		carries [3]int
+		fixed   int
+		want    int
+	}{
+		"unknown":           {[3]string{"up", "up", "up"}, [3]int{}, 0, 1420},
+		"narrow one":        {[3]string{"up", "up", "up"}, [3]int{1480, 1400, 0}, 0, 1328},
+		"narrow one down":   {[3]string{"up", "down", "up"}, [3]int{1480, 1400, 0}, 0, 1420},
+		"narrow metered":    {[3]string{"up", "up", "up"}, [3]int{1480, 1480, 1280}, 0, 1420},
+		"only metered":      {[3]string{"down", "down", "degraded"}, [3]int{1280, 1280, 1300}, 0, 1232},
+		"as the site wants": {[3]string{"up", "up", "up"}, [3]int{1280, 1280, 1280}, 1380, 1380},
+		"none":              {[3]string{"", "", ""}, [3]int{}, 0, 1420},
+	} {
+		ups := make([]Uplink, 3)
+		for i := range ups {
+			ups[i] = Uplink{State: x.states[i], Carries: x.carries[i]}
+		}
+		if got := tunnelMTU(c, config.Tunnel{MTU: x.fixed}, ups); got != x.want {
+			t.Errorf("%s: got %d, want %d", name, got, x.want)
+		}
+	}
+}

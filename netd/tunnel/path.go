@@ -193,6 +193,12 @@ func setOptions(fd int, p Path) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark)); err != nil {
 		return fmt.Errorf("set mark: %w", err)
 	}
+	// What an uplink does not carry in one piece is cut into fragments: there is
+	// nobody to resend it smaller. netd sees to it that there is none, and believes
+	// no ICMP message about it.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT); err != nil {
+		return fmt.Errorf("let datagrams be cut: %w", err)
+	}
 	// Larger than the system's limit needs CAP_NET_ADMIN; less is slower, not wrong.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bufferSize)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferSize)
