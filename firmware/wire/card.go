@@ -18,6 +18,7 @@ type Card struct {
 	// LeaseMS is the time since boot (CLOCK_BOOTTIME) until which this file
 	// holds; 0 for no limit. A program that hangs can't end its sessions.
 	LeaseMS int64 `json:"lease_ms,omitempty"`
+	Apps    *Apps `json:"apps,omitempty"` // nil: none log in here
 }
 
 // Grades of what is known about revoked cards. Each allows what those below it
@@ -100,8 +101,21 @@ type Session struct {
 	PIN      bool      `json:"pin"`               // the holder showed the PIN; else the card is only present
 	Room     string    `json:"room"`
 	Since    time.Time `json:"since"`
-	Presence time.Time `json:"presence"` // when the card's key last proved itself
-	CertHash string    `json:"x5t#S256"` // workstation certificate the tokens are bound to (RFC 8705)
+	Presence time.Time `json:"presence"`      // when the card's key last proved itself
+	CertHash string    `json:"x5t#S256"`      // workstation certificate the tokens are bound to (RFC 8705)
+	Keys     []string  `json:"cnf,omitempty"` // what else tokens of this session are bound to
+}
+
+// What an entry of Session.Keys begins with.
+const (
+	BoundKey  = "jkt:"  // thumbprint of a browser program's key (RFC 9449)
+	BoundAddr = "addr:" // address of a workstation
+)
+
+// Apps is where programs in a browser log in (SMART App Launch).
+type Apps struct {
+	Base    string   `json:"base"`    // of cardauth's endpoints, "https://host:port"
+	Origins []string `json:"origins"` // of the programs that are registered
 }
 
 // JWKS is a JSON Web Key Set (RFC 7517) of P-256 public keys.

@@ -47,6 +47,8 @@ func (o Op) Writes() bool { return o == Create || o == Update || o == Delete }
 type Request struct {
 	Token string // of the Authorization header, without "Bearer"
 	Peer  string // x5t#S256 of the TLS client certificate: base64url SHA-256 of the DER
+	Thumb string // thumbprint of the key a DPoP proof for this request was made with
+	Addr  string // the address it comes from, where that counts
 	Op    Op
 	Type  string // FHIR resource type
 }
@@ -71,7 +73,9 @@ type claims struct {
 	Scope   string `json:"scope"`
 	Room    string `json:"room"`
 	Confirm struct {
-		Cert string `json:"x5t#S256"`
+		Cert string `json:"x5t#S256"` // RFC 8705
+		Key  string `json:"jkt"`      // RFC 9449
+		Addr string `json:"addr"`     // ours: of the workstation, for programs that know neither
 	} `json:"cnf"`
 }
 
@@ -79,7 +83,7 @@ type claims struct {
 // comes with it is who the token was made for, for the trace, and empty when the
 // token is none of cardauth's.
 func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, error) {
-	g, scope, err := who(now, roster, issuer, r.Token, r.Peer)
+	g, scope, err := who(now, roster, issuer, r)
 	g.op = r.Op
 	switch {
 	case err != nil:
@@ -95,34 +99,61 @@ func Decide(now time.Time, roster *Roster, issuer string, r Request) (Grant, err
 // Who says whose live session a token is, used from the device of that
 // certificate. Whoever has one may hand in uploads, which shows nobody anything.
 func Who(now time.Time, roster *Roster, issuer, token, peer string) (Grant, error) {
-	g, _, err := who(now, roster, issuer, token, peer)
+	g, _, err := who(now, roster, issuer, Request{Token: token, Peer: peer})
 	return g, err
 }
 
-func who(now time.Time, roster *Roster, issuer, token, peer string) (g Grant, scope string, err error) {
-	if token == "" {
+func who(now time.Time, roster *Roster, issuer string, r Request) (g Grant, scope string, err error) {
+	if r.Token == "" {
 		return Grant{}, "", refuse(NoToken)
 	}
 	if roster == nil {
 		return Grant{}, "", refuse(NoRoster)
 	}
-	c, err := verify(now, roster, issuer, token)
+	c, err := verify(now, roster, issuer, r.Token)
 	if err != nil {
 		return Grant{}, "", err
 	}
 	g = Grant{Session: c.Session, Subject: c.Subject, Role: c.Role, Room: c.Room}
-	if peer == "" || !same(c.Confirm.Cert, peer) {
+	if !c.heldBy(r) {
 		return g, "", refuse(OtherDevice)
 	}
 	s, live := roster.sessions[c.Session]
 	if !live || c.Session == "" {
 		return g, "", refuse(NoSession)
 	}
-	if !same(s.CertHash, peer) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
+	if !c.boundTo(s) || s.Subject != c.Subject || s.Role != c.Role || s.Room != c.Room {
 		return g, "", refuse(OtherSession)
 	}
 	g.patient, g.roster = s.Patient, roster
 	return g, c.Scope, nil
+}
+
+// heldBy says whether a request shows what the token is bound to: one thing, and
+// that one.
+func (c *claims) heldBy(r Request) bool {
+	b := c.Confirm
+	switch {
+	case b.Cert != "" && b.Key == "" && b.Addr == "":
+		return same(b.Cert, r.Peer)
+	case b.Key != "" && b.Cert == "" && b.Addr == "":
+		return same(b.Key, r.Thumb)
+	case b.Addr != "" && b.Cert == "" && b.Key == "":
+		return same(b.Addr, r.Addr)
+	}
+	return false
+}
+
+// boundTo says whether the session, too, knows of what its token is bound to.
+func (c *claims) boundTo(s wire.Session) bool {
+	switch b := c.Confirm; {
+	case b.Cert != "":
+		return same(s.CertHash, b.Cert)
+	case b.Key != "":
+		return slices.Contains(s.Keys, wire.BoundKey+b.Key)
+	default:
+		return slices.Contains(s.Keys, wire.BoundAddr+b.Addr)
+	}
 }
 
 // verify checks signature, type, issuer, audience and times (RFC 9068 §4).

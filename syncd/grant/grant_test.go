@@ -79,7 +79,7 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header, claims map[st
 func TestAllowed(t *testing.T) {
 	w := newWorld(t)
 	h, c := good()
-	g, err := Decide(now, w.roster, issuer, Request{sign(t, jwt.SigningMethodES256, w.key, h, c), "ws1", Read, "Patient"})
+	g, err := Decide(now, w.roster, issuer, Request{Token: sign(t, jwt.SigningMethodES256, w.key, h, c), Peer: "ws1", Op: Read, Type: "Patient"})
 	if err != nil || g.Session != "s1" || g.Subject != "Practitioner/1" || g.Role != "doctor" || g.Room != "r1" {
 		t.Fatalf("got %+v, %v", g, err)
 	}
@@ -179,7 +179,7 @@ func TestRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := Request{s, "ws1", Read, "Patient"}
+			r := Request{Token: s, Peer: "ws1", Op: Read, Type: "Patient"}
 			if c.req != nil {
 				c.req(&r)
 			}
@@ -207,7 +207,7 @@ func TestAlgorithms(t *testing.T) {
 		sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, h, c),
 		sign(t, jwt.SigningMethodHS256, pub, h, c),
 	} {
-		_, err := Decide(now, w.roster, issuer, Request{token, "ws1", Read, "Patient"})
+		_, err := Decide(now, w.roster, issuer, Request{Token: token, Peer: "ws1", Op: Read, Type: "Patient"})
 		var no *Refusal
 		if !errors.As(err, &no) || no.Reason != Signature {
 			t.Errorf("got %v", err)
@@ -218,7 +218,7 @@ func TestAlgorithms(t *testing.T) {
 func TestNoRoster(t *testing.T) {
 	w := newWorld(t)
 	h, c := good()
-	r := Request{sign(t, jwt.SigningMethodES256, w.key, h, c), "ws1", Read, "Patient"}
+	r := Request{Token: sign(t, jwt.SigningMethodES256, w.key, h, c), Peer: "ws1", Op: Read, Type: "Patient"}
 	_, err := Decide(now, nil, issuer, r)
 	var no *Refusal
 	if !errors.As(err, &no) || no.Reason != NoRoster {
@@ -264,7 +264,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add("a.b.c")
 	f.Add("eyJhbGciOiJub25lIn0.e30.")
 	f.Fuzz(func(t *testing.T, token string) {
-		if _, err := Decide(now, w.roster, issuer, Request{token, "ws1", Read, "Patient"}); err == nil {
+		if _, err := Decide(now, w.roster, issuer, Request{Token: token, Peer: "ws1", Op: Read, Type: "Patient"}); err == nil {
 			t.Fatalf("let in: %q", token)
 		}
 	})
@@ -273,7 +273,7 @@ func FuzzDecide(f *testing.F) {
 func BenchmarkDecide(b *testing.B) {
 	w := newWorld(b)
 	h, c := good()
-	r := Request{sign(b, jwt.SigningMethodES256, w.key, h, c), "ws1", Read, "Patient"}
+	r := Request{Token: sign(b, jwt.SigningMethodES256, w.key, h, c), Peer: "ws1", Op: Read, Type: "Patient"}
 	for b.Loop() {
 		if _, err := Decide(now, w.roster, issuer, r); err != nil {
 			b.Fatal(err)
