@@ -79,6 +79,14 @@ func openFlows(env *daemon.Env, m *metric.Set, cfg config.Config) *flows {
 	return f
 }
 
+// session is the one with the other box; nil: there is none.
+func (f *flows) session() *flowsync.Sync {
+	if f == nil {
+		return nil
+	}
+	return f.Sync
+}
+
 // virtual are the pair's addresses: what ends there is this box's own traffic.
 func virtual(cfg config.Config) (all []netip.Addr) {
 	for _, g := range cfg.Groups {

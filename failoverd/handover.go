@@ -42,6 +42,7 @@ type handover struct {
 	env    *daemon.Env
 	log    *slog.Logger
 	copy   *flowsync.Sync // nil: there is no cable
+	ident  *identity
 	groups []*group
 
 	mu      sync.Mutex // held while this box hands over: one at a time
@@ -250,6 +251,10 @@ func (h *handover) hear(ctx context.Context) error {
 				h.take(ctx, n)
 			case accord.Taken, accord.Refuse:
 				h.answered(n)
+			default:
+				if h.ident != nil {
+					h.ident.hear(n)
+				}
 			}
 		}
 	}

@@ -64,6 +64,9 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	rep := newReport(env, &metrics, cfg)
 	copying := openFlows(env, &metrics, cfg)
 	rep.flows = copying
+	if len(cfg.Groups) > 0 {
+		rep.ident = newIdentity(env, rep, copying.session())
+	}
 	rep.publish()
 	h := household{env: env, rep: rep, metrics: &metrics, guard: &guard.Guard{}, sync: newTogether()}
 	if copying != nil {
@@ -85,9 +88,11 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		}
 	}
 	mux := http.NewServeMux()
-	move := &handover{env: env, log: env.Log, groups: groups}
+	move := &handover{env: env, log: env.Log, copy: copying.session(), ident: rep.ident, groups: groups}
+	if rep.ident != nil {
+		tasks = append(tasks, rep.ident.tasks()...)
+	}
 	if copying != nil {
-		move.copy = copying.Sync
 		tasks = append(tasks, daemon.Task{Name: "notes", Run: move.hear})
 	}
 	move.resume()

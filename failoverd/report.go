@@ -28,7 +28,8 @@ const seenStep = 10 * time.Second
 type report struct {
 	env     *daemon.Env
 	metrics *metric.Set
-	flows   *flows // nil: connections are not passed on
+	flows   *flows    // nil: connections are not passed on
+	ident   *identity // nil: there are no groups
 
 	mu     sync.Mutex
 	groups []wire.Group
@@ -83,10 +84,21 @@ var roles = [...]string{vrrp.Initialize: wire.RoleInit, vrrp.Backup: wire.RoleBa
 func (r *report) publish() {
 	r.mu.Lock()
 	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire(), Flaws: r.flaws}
+	file.Tunnel = r.ident.wire(lead(r.groups))
 	r.mu.Unlock()
 	if err := r.env.Publish(wire.FailoverFile, &file); err != nil {
 		r.env.Log.Error("publish", "err", err)
 	}
+}
+
+// lead reports whether the first group's addresses are here: that box runs the
+// tunnel.
+func lead(groups []wire.Group) bool { return len(groups) > 0 && groups[0].Role == wire.RoleMaster }
+
+func (r *report) leads() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return lead(r.groups)
 }
 
 func stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

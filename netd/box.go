@@ -36,6 +36,8 @@ type box struct {
 	active  int // as plan.Active says
 	started time.Time
 
+	pairing
+
 	safe     bool   // the firewall was put in force
 	tried    bool   // ... or that was tried at least once
 	unsafe   string // what is wrong with it
@@ -238,6 +240,7 @@ func (b *box) settle(now time.Time) {
 	}
 	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
 	b.forget(ups)
+	b.lookAtTurn(now)
 	for _, t := range b.tunnels {
 		t.follow(now)
 	}

@@ -39,6 +39,7 @@ func TestLab(t *testing.T) {
 		{"lying server", lyingServer},
 		{"numbered anew", numberedAnew},
 		{"tunnel without key", noKey},
+		{"turns of a pair", turns},
 		{"bad site file", badSite},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })

@@ -39,6 +39,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		daemon.Task{Name: "links", Run: func(ctx context.Context) error {
 			return link.Watch(ctx, func() { b.tell(ctx, b.lookAtLinks) })
 		}},
+		daemon.Task{Name: "pair", Run: b.followPair},
 		daemon.Task{Name: "firewall", Run: b.keepFirewall},
 		daemon.Task{Name: "counters", Run: func(ctx context.Context) error {
 			return daemon.Every(time.Second, func(time.Time) { b.tell(ctx, b.refresh) })(ctx)

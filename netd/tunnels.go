@@ -18,22 +18,23 @@ import (
 
 // tunnelHands holds one tunnel. It belongs to the loop.
 type tunnelHands struct {
-	b      *box
-	cfg    config.Tunnel
-	tunnel *tunnel.Tunnel // nil: not made yet
-	broken string         // why it could not be made
-	retry  time.Time
-	state  string
-	reason string
-	since  time.Time
-	last   []tunnel.Status // by hub
-	hubs   *hubs.Machine
-	looked time.Time
-	steer  *steer.Machine
-	pulse  *pulse // nil: nobody inside is asked
-	rates  *steer.Rates
-	sent   []uint64 // by each uplink, when the rates were learned last
-	learnt time.Time
+	b       *box
+	cfg     config.Tunnel
+	tunnel  *tunnel.Tunnel // nil: not made yet
+	broken  string         // why it could not be made
+	retry   time.Time
+	state   string
+	reason  string
+	since   time.Time
+	last    []tunnel.Status // by hub
+	hubs    *hubs.Machine
+	looked  time.Time
+	resting bool // it is not this box's turn
+	steer   *steer.Machine
+	pulse   *pulse // nil: nobody inside is asked
+	rates   *steer.Rates
+	sent    []uint64 // by each uplink, when the rates were learned last
+	learnt  time.Time
 }
 
 func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
@@ -156,6 +157,9 @@ func (t *tunnelHands) refresh(i, index int) {
 func (t *tunnelHands) follow(now time.Time) {
 	if t.tunnel == nil && !now.Before(t.retry) {
 		t.make(now)
+	}
+	if t.rests(now) {
+		return
 	}
 	if t.state == wire.TunnelDown && now.Sub(t.looked) >= lookOften {
 		t.look(now)
@@ -288,8 +292,12 @@ func (t *tunnelHands) judge(now time.Time) {
 
 func (t *tunnelHands) known() report.Tunnel {
 	k := report.Tunnel{
+		Turn:   t.b.turn,
 		Config: t.cfg, Hub: t.hubs.Current(), Broken: t.broken, Since: t.since, State: t.state, Reason: t.reason, Via: t.via(),
 		Handshake: t.session().Handshake, Endpoint: t.session().Endpoint, Rx: t.session().Rx, Tx: t.session().Tx,
+	}
+	if t.tunnel != nil {
+		k.Called = t.tunnel.Called()
 	}
 	if t.pulse != nil {
 		k.Live = t.pulse.machine.Status()

@@ -49,7 +49,8 @@ func services(b *board.Board) []supervise.Spec {
 		},
 		{
 			Name: "failoverd", Path: "/usr/bin/failoverd", UID: uidFailoverd, GID: uidFailoverd, Groups: group, Notify: true,
-			Caps:   []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW},
+			// SYS_TIME: a backup's clock follows the master's forward.
+			Caps:   []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_TIME},
 			Memory: 96 * mebi, OOM: -500,
 		},
 		{

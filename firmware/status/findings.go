@@ -66,7 +66,7 @@ func untold(b Box, told []Finding) (all []Finding) {
 			}
 		}
 		for _, t := range b.Net.V.Tunnels {
-			if t.State != wire.TunnelUp {
+			if t.State != wire.TunnelUp && t.State != wire.TunnelStandby {
 				add("netd", "tunnel."+t.State, "tunnel", t.Name, t.State+": "+t.Reason,
 					"when a line works and the tunnel does not, tell cloud ops", t.Since)
 			}

@@ -73,7 +73,7 @@ func tunnelsDown(b Box) bool {
 		return false
 	}
 	for _, t := range b.Net.V.Tunnels {
-		if t.State == wire.TunnelUp {
+		if t.State == wire.TunnelUp || t.State == wire.TunnelStandby {
 			return false
 		}
 	}

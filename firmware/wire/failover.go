@@ -5,9 +5,18 @@ import "time"
 // Failover is failoverd.json: which box of the pair owns the clinic's addresses.
 type Failover struct {
 	Header
-	Groups []Group `json:"groups"`
-	Flows  *Flows  `json:"flows,omitempty"` // absent: connections are not passed on
-	Flaws  []Flaw  `json:"flaws,omitempty"` // what makes this box the worse gateway
+	Groups []Group     `json:"groups"`
+	Flows  *Flows      `json:"flows,omitempty"`  // absent: connections are not passed on
+	Tunnel *PairTunnel `json:"tunnel,omitempty"` // absent: there is no [pair]
+	Flaws  []Flaw      `json:"flaws,omitempty"`  // what makes this box the worse gateway
+}
+
+// PairTunnel says which box runs the site's identity at the hub.
+type PairTunnel struct {
+	Run   bool      `json:"run"`            // this box does
+	Floor time.Time `json:"floor,omitzero"` // a call to the hub by either box had this time; the next must have a later one
+	// By how much the other box's clock is ahead of this one's.
+	PeerAheadMS int64 `json:"peer_ahead_ms,omitempty"`
 }
 
 // Flaw is one reason why this box is a worse gateway than a healthy one.

@@ -46,8 +46,9 @@ type Uplink struct {
 
 // Tunnel states.
 const (
-	TunnelUp   = "up"   // the hub answers inside it, or has within the last 3 minutes where nobody is asked
-	TunnelDown = "down" // configured, no answer from the hub
+	TunnelUp      = "up"      // the hub answers inside it, or has within the last 3 minutes where nobody is asked
+	TunnelDown    = "down"    // configured, no answer from the hub
+	TunnelStandby = "standby" // the pair's other box runs it
 )
 
 // Tunnel is a WireGuard peer at a hub.
@@ -61,7 +62,8 @@ type Tunnel struct {
 	Endpoint  string    `json:"endpoint"`
 	Via       string    `json:"via,omitempty"` // uplink by which the hub was heard last
 	Handshake time.Time `json:"handshake,omitzero"`
-	RTTMS     float64   `json:"rtt_ms"` // to the hub and back inside; 0 while unknown
+	Called    time.Time `json:"called,omitzero"` // a hub was last called by this box, with this time or an earlier one
+	RTTMS     float64   `json:"rtt_ms"`          // to the hub and back inside; 0 while unknown
 	RxBytes   uint64    `json:"rx_bytes"`
 	TxBytes   uint64    `json:"tx_bytes"`
 }

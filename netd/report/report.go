@@ -10,6 +10,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
+	"clinicgate/netd/turn"
 	"clinicgate/netd/uplink"
 )
 
@@ -46,6 +47,8 @@ type Tunnel struct {
 	Live      uplink.Status // of the host inside that is asked, if there is one
 	Via       string        // uplink by which the hub was heard last; empty: none
 	Handshake time.Time
+	Called    time.Time // a hub, by this box
+	Turn      turn.Turn
 	Endpoint  string
 	Rx, Tx    uint64
 }
@@ -59,6 +62,7 @@ const (
 	bootGrace   = 15 * time.Second
 	leaseGrace  = 10 * time.Second
 	tunnelGrace = 15 * time.Second
+	clockGrace  = 2 * time.Second
 )
 
 // KeyLife is how long a session key is good (WireGuard's REJECT_AFTER_TIME).
@@ -80,6 +84,10 @@ func Judge(t Tunnel, usable bool, now time.Time) (state, reason string) {
 	switch {
 	case t.Broken != "":
 		return wire.TunnelDown, t.Broken
+	case t.Turn.Late && (t.Turn.Rest || t.Handshake.IsZero()):
+		return wire.TunnelDown, t.Turn.Why
+	case t.Turn.Rest:
+		return wire.TunnelStandby, t.Turn.Why
 	case !usable:
 		return wire.TunnelDown, "no uplink is usable"
 	case t.Handshake.IsZero():
@@ -106,7 +114,7 @@ func (s Snapshot) Net() *wire.Net {
 			Name: t.Config.Name, State: t.State, Reason: t.Reason, Since: utc(t.Since), Device: t.Config.Device,
 			Address: t.Config.Address.String(), Endpoint: t.hub().Endpoint.String(), Via: cmp.Or(t.Via, n.Active),
 			RTTMS:     millis(t.Live.RTT),
-			Handshake: utc(t.Handshake), RxBytes: t.Rx, TxBytes: t.Tx,
+			Handshake: utc(t.Handshake), Called: utc(t.Called), RxBytes: t.Rx, TxBytes: t.Tx,
 		}
 		if t.Endpoint != "" {
 			w.Endpoint = t.Endpoint
@@ -143,7 +151,7 @@ func utc(t time.Time) time.Time {
 func IDs() []string {
 	return []string{
 		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
-		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "tunnel.broken", "tunnel.down",
+		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "tunnel.broken", "tunnel.clock", "tunnel.down",
 	}
 }
 
@@ -207,6 +215,9 @@ func (t Tunnel) faults(now time.Time, add adder) {
 	case t.Broken != "":
 		add("tunnel.broken", wire.Alarm, where, t.Broken,
 			fmt.Sprintf("check secrets/netd/%s and /dev/net/tun", t.Config.KeyFile))
+	case t.State == wire.TunnelDown && t.Turn.Late && now.Sub(t.Since) >= clockGrace:
+		add("tunnel.clock", wire.Alarm, where, t.Reason,
+			"set this box's clock (hwclock in the firmware's setup, or the other box's time over the cable between them)")
 	case t.State == wire.TunnelDown && now.Sub(t.Since) >= tunnelGrace:
 		add("tunnel.down", wire.Alarm, where, fmt.Sprintf("%s (%s)", t.Reason, t.hub().Endpoint),
 			"if an uplink is up: check that the hub runs and knows this box's key")

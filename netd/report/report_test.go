@@ -11,6 +11,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
+	"clinicgate/netd/turn"
 	"clinicgate/netd/uplink"
 )
 
@@ -38,7 +39,7 @@ func healthy() Snapshot {
 			Name: "hub", Device: "cg-hub", Address: netip.MustParsePrefix("10.99.0.2/32"), KeyFile: "hub.key",
 			Hubs: []config.Hub{{Endpoint: netip.MustParseAddrPort("192.0.2.1:51820")}},
 		},
-		Since: clock("07:00:03"), Handshake: now.Add(-time.Minute), Rx: 1, Tx: 2,
+		Since: clock("07:00:03"), Handshake: now.Add(-time.Minute), Called: now.Add(-time.Minute), Rx: 1, Tx: 2,
 	}
 	t.State, t.Reason = Judge(t, true, now)
 	s.Tunnels = []Tunnel{t}
@@ -74,6 +75,9 @@ func TestJudge(t *testing.T) {
 		"live":           {Tunnel{Handshake: now.Add(-time.Minute)}, true, wire.TunnelUp, "the hub answers"},
 		"never":          {Tunnel{}, true, wire.TunnelDown, "the hub has not answered yet"},
 		"old":            {Tunnel{Handshake: now.Add(-3 * time.Minute)}, true, wire.TunnelDown, "the hub does not answer since 2026-11-22 07:57:00 UTC"},
+		"other's turn":   {Tunnel{Handshake: now, Turn: turn.Turn{Rest: true, Why: "the other box runs it"}}, true, wire.TunnelStandby, "the other box runs it"},
+		"clock behind":   {Tunnel{Turn: turn.Turn{Late: true, Why: "the clock is 10m0s behind"}}, true, wire.TunnelDown, "the clock is 10m0s behind"},
+		"listens anyway": {Tunnel{Handshake: now, Turn: turn.Turn{Late: true, Why: "the clock is 10m0s behind"}}, true, wire.TunnelUp, "the hub answers"},
 		"no uplink":      {Tunnel{Handshake: now.Add(-time.Second)}, false, wire.TunnelDown, "no uplink is usable"},
 		"answers inside": {Tunnel{Handshake: now, Config: asked, Live: uplink.Status{State: wire.UplinkDegraded}}, true, wire.TunnelUp, "the hub answers"},
 		"silent inside":  {Tunnel{Handshake: now, Config: asked, Live: uplink.Status{State: wire.UplinkDown}}, true, wire.TunnelDown, "the tunnel is made, but 10.99.0.1 does not answer in it"},

@@ -27,11 +27,12 @@ type Path struct {
 // A device that vanishes takes its socket along and the receiver waits for the
 // next one: WireGuard never sees an error, as it would stop receiving for good.
 type bind struct {
-	paths []*path
-	way   atomic.Pointer[steer.Way]
-	sent  atomic.Int64 // when something last was, in Unix nanoseconds
-	out   sync.Pool    // *batch
-	calls *calls
+	paths  []*path
+	way    atomic.Pointer[steer.Way]
+	sent   atomic.Int64 // when something last was, in Unix nanoseconds
+	called atomic.Int64 // ... a call to a hub
+	out    sync.Pool    // *batch
+	calls  *calls
 
 	dealing sync.Mutex // held while datagrams are dealt out and sent
 	dealer  steer.Dealer
@@ -117,6 +118,7 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 func (b *bind) call(m *batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
 	b.calls.note(to, msg)
 	err, now := errNoPath, time.Now()
+	b.called.Store(now.UnixNano())
 	for _, i := range union(way.All, way.Small) {
 		p := b.paths[i]
 		err = better(err, p.send(m, [][]byte{p.jar.stamp(to, msg, now)}, net.UDPAddrFromAddrPort(to)))

@@ -21,7 +21,7 @@ func Path(n *wire.Net, host string) (reason string, ok bool) {
 		return "", true
 	}
 	for _, t := range n.Tunnels {
-		if t.State != wire.TunnelDown {
+		if t.State != wire.TunnelDown && t.State != wire.TunnelStandby {
 			return "", true
 		}
 	}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab/netns"
+	"clinicgate/firmware/lab/proc"
+	"clinicgate/firmware/wire"
+	"clinicgate/firmware/wirefile"
+)
+
+// say is failoverd's word to netd.
+func (w *world) say(run bool, floor time.Time) {
+	w.t.Helper()
+	f := wire.Failover{Header: wire.Header{PID: os.Getpid()}, Tunnel: &wire.PairTunnel{Run: run, Floor: floor}}
+	w.must(wirefile.Publish(filepath.Join(w.dir, "run"), wire.FailoverFile, &f, 0o644))
+}
+
+// turns: of two boxes only the master runs the tunnel. A backup keeps device, routes
+// and uplinks ready, and is there within a call when its turn comes.
+func turns(t *testing.T, bin string) {
+	w := newWorld(t)
+	w.startISPA()
+	w.startHub(bin)
+	w.must(netns.Veth(w.box, "ha", w.pc, "ha"))
+	w.startNetd(bin, func(site string) string {
+		return site + "\n[net.ha]\nport = \"ha\"\naddress = \"10.77.0.1/24\"\npeer = \"10.77.0.2\"\n"
+	})
+	standby := func(n *wire.Net) bool { return w.states(n) == "isp-a=up isp-b=up hub=standby" }
+	n := w.await("no word yet: it rests", 15*time.Second, standby)
+	if !strings.Contains(n.Tunnels[0].Reason, "has not said yet") || !n.Tunnels[0].Called.IsZero() {
+		t.Errorf("got %+v", n.Tunnels[0])
+	}
+	w.say(false, time.Time{})
+	w.await("the other box runs it", 5*time.Second, func(n *wire.Net) bool {
+		return standby(n) && n.Tunnels[0].Reason == "the other box runs it"
+	})
+	if got := w.run(w.box, "ip", "route", "get", "10.98.1.10"); !strings.Contains(got, "dev cg-hub src 10.99.0.2") {
+		t.Errorf("a backup is not prepared: %s", got)
+	}
+	if got := w.run(w.box, "ip", "-o", "addr", "show", "dev", "ha"); !strings.Contains(got, "10.77.0.1/24") {
+		t.Errorf("the cable to the other box: %s", got)
+	}
+	before := time.Now()
+	w.say(true, time.Time{})
+	n = w.await("its turn", 10*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	t.Logf("up %v after the word", time.Since(before).Round(time.Millisecond))
+	w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.98.1.10")
+	if called := n.Tunnels[0].Called; called.Before(before.Add(-time.Millisecond)) || called.After(time.Now().Add(time.Millisecond)) {
+		t.Errorf("called at %v, want between %v and now", called, before)
+	}
+	if len(n.Faults) > 0 {
+		t.Errorf("faults: %+v", n.Faults)
+	}
+	w.say(false, time.Time{})
+	w.await("no longer its turn", 5*time.Second, standby)
+	if _, err := proc.Run(t.Context(), w.pc, "ping", "-c", "1", "-W", "1", "10.98.1.10"); err == nil {
+		t.Error("the tunnel goes on beside the other box's")
+	}
+	// The other box has called with a time that is still to come here.
+	floor := time.Now().Add(1200 * time.Millisecond)
+	w.say(true, floor)
+	n = w.await("held back for the clock", time.Second, func(n *wire.Net) bool { return strings.Contains(n.Tunnels[0].Reason, "clock is 1s behind") })
+	n = w.await("then called at once", 5*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	if called := n.Tunnels[0].Called; !called.After(floor) {
+		t.Errorf("called at %v, not after %v", called, floor)
+	}
+	// Far behind: the hub would not listen, and people are told while it doesn't.
+	w.say(false, time.Time{})
+	w.await("rests", 5*time.Second, standby)
+	w.run(w.hub, "nft", "add table ip dead; add chain ip dead in { type filter hook prerouting priority -400; policy drop; }")
+	w.say(true, time.Now().Add(10*time.Minute))
+	w.await("the clock is told about", 10*time.Second, func(n *wire.Net) bool { return hasFault(n, "tunnel.clock") })
+	w.run(w.hub, "nft", "delete table ip dead")
+	w.await("a hub that listens all the same", 15*time.Second, func(n *wire.Net) bool {
+		return n.Tunnels[0].State == wire.TunnelUp && !hasFault(n, "tunnel.clock")
+	})
+	// A failoverd that is dead says nothing: the other box may have taken over.
+	f := wire.Failover{Header: wire.Header{PID: 1<<22 - 1}, Tunnel: &wire.PairTunnel{Run: true}}
+	w.must(wirefile.Publish(filepath.Join(w.dir, "run"), wire.FailoverFile, &f, 0o644))
+	w.await("failoverd is dead", 5*time.Second, func(n *wire.Net) bool { return strings.Contains(n.Tunnels[0].Reason, "failoverd is dead") })
+}
+
+func hasFault(n *wire.Net, id string) bool {
+	for _, f := range n.Faults {
+		if f.ID == id {
+			return true
+		}
+	}
+	return false
+}
