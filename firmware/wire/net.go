@@ -42,6 +42,7 @@ type Uplink struct {
 	LossPct float64   `json:"loss_pct"` // over the probe window
 	RxBytes uint64    `json:"rx_bytes"`
 	TxBytes uint64    `json:"tx_bytes"`
+	UplinkUse
 }
 
 // Tunnel states.
