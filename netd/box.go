@@ -27,6 +27,7 @@ type box struct {
 	env     *daemon.Env
 	cfg     config.Config
 	kernel  *apply.Kernel
+	volumes *volumes
 	ports   []string // LAN first, then the uplinks', then the pair's
 	wans    []string // the uplinks'
 	links   map[string]link.State
@@ -81,8 +82,13 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 		return nil, err
 	}
 	now := time.Now()
+	counted, err := openVolumes(filepath.Join(env.State, "volumes.json"))
+	if err != nil {
+		env.Log.Error("this month's volumes begin at zero", "err", err)
+	}
 	b := &box{
-		env: env, cfg: cfg, kernel: kernel, ports: []string{cfg.LAN.Port}, active: -1, started: now,
+		volumes: counted,
+		env:     env, cfg: cfg, kernel: kernel, ports: []string{cfg.LAN.Port}, active: -1, started: now,
 		events: make(chan func(time.Time), 64),
 	}
 	for i, u := range cfg.Uplinks {
@@ -109,6 +115,9 @@ func (b *box) close() {
 	}
 	for _, t := range b.tunnels {
 		t.close()
+	}
+	if err := b.volumes.keep(time.Now(), true); err != nil {
+		b.env.Log.Error("volumes", "err", err)
 	}
 	b.hands.Wait()
 	b.kernel.Close()
@@ -207,6 +216,10 @@ func (b *box) refresh(now time.Time) {
 	}
 	for _, u := range b.ups {
 		u.doubt(now)
+		u.meter(b.links[u.cfg.Port], now)
+	}
+	if err := b.volumes.keep(now, false); err != nil {
+		b.env.Log.Error("volumes", "err", err)
 	}
 	for _, t := range b.tunnels {
 		t.look(now)
@@ -220,7 +233,7 @@ func (b *box) known() []plan.Uplink {
 	all := make([]plan.Uplink, len(b.ups))
 	for i, u := range b.ups {
 		if b.safe {
-			all[i] = plan.Uplink{State: u.machine.Status().State, Address: u.address, Gateway: u.gateway, Carries: u.sizing.size()}
+			all[i] = plan.Uplink{State: u.machine.Status().State, Address: u.address, Gateway: u.gateway, Spent: u.spent(), Carries: u.sizing.size()}
 		}
 	}
 	return all
@@ -370,10 +383,12 @@ func (b *box) snapshot() report.Snapshot {
 		LAN:    wire.LAN{Port: b.cfg.LAN.Port, Carrier: lan.Carrier, Address: b.cfg.LAN.Address.String()},
 		LANWhy: lan.Why(), Active: b.active, Firewall: b.unsafe, Kernel: b.refused, Settings: b.settings, Started: b.started,
 	}
-	for _, u := range b.ups {
+	shares := b.percent()
+	for i, u := range b.ups {
 		l := b.links[u.cfg.Port]
 		s.Uplinks = append(s.Uplinks, report.Uplink{
 			Config: u.cfg, Status: u.machine.Status(), Address: u.address, Gateway: u.gateway, Rx: l.Rx, Tx: l.Tx,
+			Use: report.Use{Share: shares[i], Month: u.month, Rx: u.rx, Tx: u.tx},
 		})
 	}
 	for _, t := range b.tunnels {

@@ -32,6 +32,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(b.shown.Load()) // a caller that hung up
 	})
+	mux.HandleFunc("GET /why", b.serveWhy)
 	mux.Handle("GET /metrics", &b.metrics)
 	b.offers.routes(mux)
 	tasks := append(b.offers.tasks(),

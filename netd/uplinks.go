@@ -14,6 +14,7 @@ import (
 	"clinicgate/netd/probe"
 	"clinicgate/netd/tap"
 	"clinicgate/netd/uplink"
+	"clinicgate/netd/volume"
 )
 
 // uplinkHands holds what one uplink has open: its machine, its DHCP client and its
@@ -40,8 +41,13 @@ type uplinkHands struct {
 	prober     *probe.Prober
 	sizing     *sizing  // nil: there is no tunnel
 	tap        *tap.Tap // nil: there is none
-	round      uint64
-	next       time.Time // of the next round
+
+	month   volume.Record
+	counted link.State // at metered
+	metered time.Time
+	rx, tx  float64 // bits a second, lately
+	round   uint64
+	next    time.Time // of the next round
 }
 
 func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHands {
@@ -49,6 +55,7 @@ func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHand
 	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}, stopAsking: func() {}, asking: make(chan struct{})}
 	close(u.asking)
 	u.sizing = newSizing(u)
+	u.month = b.volumes.all[cfg.Name]
 	if cfg.Method == config.Static {
 		u.address, u.gateway = cfg.Address, cfg.Gateway
 		u.machine.Address(true, "", now)

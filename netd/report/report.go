@@ -34,6 +34,7 @@ type Uplink struct {
 	Address netip.Prefix // invalid: none
 	Gateway netip.Addr
 	Rx, Tx  uint64
+	Use     Use
 }
 
 // Tunnel is one tunnel with what its session says.
@@ -129,6 +130,7 @@ func (u Uplink) wire() wire.Uplink {
 		Name: u.Config.Name, Port: u.Config.Port, State: u.Status.State, Reason: u.Status.Reason, Since: utc(u.Status.Since),
 		RTTMS:   millis(u.Status.RTT),
 		LossPct: float64(int(u.Status.Loss + 0.5)), RxBytes: u.Rx, TxBytes: u.Tx,
+		UplinkUse: u.use(),
 	}
 	if u.Address.IsValid() {
 		w.Address, w.Gateway = u.Address.String(), u.Gateway.String()
@@ -151,7 +153,7 @@ func utc(t time.Time) time.Time {
 func IDs() []string {
 	return []string{
 		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
-		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "tunnel.broken", "tunnel.clock", "tunnel.down",
+		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "uplink.cap", "tunnel.broken", "tunnel.clock", "tunnel.down",
 	}
 }
 
@@ -190,6 +192,7 @@ type adder func(id string, sev wire.Severity, where, what, do string)
 
 func (u Uplink) faults(now time.Time, add adder) {
 	c, lasted := u.Config, now.Sub(u.Status.Since)
+	u.capFaults(add)
 	switch {
 	case u.Status.State == wire.UplinkNoLink && lasted >= linkGrace:
 		add("uplink.no-link", wire.Alarm, "port "+c.Port, fmt.Sprintf("%s on %s (uplink %s)", u.Status.Reason, c.Port, c.Name),

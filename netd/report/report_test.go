@@ -13,6 +13,7 @@ import (
 	"clinicgate/netd/config"
 	"clinicgate/netd/turn"
 	"clinicgate/netd/uplink"
+	"clinicgate/netd/volume"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what is reported into testdata")
@@ -28,10 +29,11 @@ func healthy() Snapshot {
 	s := Snapshot{LAN: wire.LAN{Port: "lan", Carrier: true, Address: "10.20.0.2/24"}, Started: clock("07:00:00")}
 	for i, name := range []string{"isp-a", "isp-b"} {
 		s.Uplinks = append(s.Uplinks, Uplink{
-			Config:  config.Uplink{Name: name, Port: []string{"wan1", "wan2"}[i]},
+			Config:  config.Uplink{Name: name, Port: []string{"wan1", "wan2"}[i], Terms: config.Terms{Role: config.Primary, Price: 2}},
 			Status:  uplink.Status{State: wire.UplinkUp, Reason: "first probe answered", Since: clock("07:00:02"), RTT: 12345 * time.Microsecond},
 			Address: netip.MustParsePrefix([]string{"100.64.1.100/24", "198.51.100.2/24"}[i]),
 			Gateway: netip.MustParseAddr([]string{"100.64.1.1", "198.51.100.1"}[i]), Rx: 10, Tx: 20,
+			Use: Use{Share: 100 - 100*i, Month: month(12.5e9), Rx: 2e6, Tx: 1e5},
 		})
 	}
 	t := Tunnel{
@@ -44,6 +46,10 @@ func healthy() Snapshot {
 	t.State, t.Reason = Judge(t, true, now)
 	s.Tunnels = []Tunnel{t}
 	return s
+}
+
+func month(bytes float64) volume.Record {
+	return volume.Record{Since: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Bytes: uint64(bytes)}
 }
 
 func TestNet(t *testing.T) {
@@ -114,7 +120,11 @@ func TestFaults(t *testing.T) {
 			a(wire.UplinkDown, "3 probes in a row unanswered", "07:59:59")(s)
 			s.Uplinks[0].Status.Failed = true
 		}, "uplink.down uplink isp-a: nothing comes back through wan1: 3 probes in a row unanswered"},
-		"lossy":            {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 works badly: 5 of 20 probes lost"},
+		"lossy": {a(wire.UplinkDegraded, "5 of 20 probes lost", "07:59:00"), "uplink.degraded uplink isp-a: wan1 works badly: 5 of 20 probes lost"},
+		"cap nearly used up": {func(s *Snapshot) { s.Uplinks[0].Config.Cap, s.Uplinks[0].Use.Month = 50e9, month(41e9) },
+			"uplink.cap uplink isp-a: 41 GB of the month's 50 GB are used up by isp-a"},
+		"cap used up": {func(s *Snapshot) { s.Uplinks[0].Config.Cap, s.Uplinks[0].Use.Month = 50e9, month(49.5e9) },
+			"uplink.cap uplink isp-a: 49.5 GB of the month's 50 GB are used up by isp-a: it is a last resort until 2026-12-01"},
 		"sign-in page":     {a(wire.UplinkCaptive, "a sign-in page of x answers", "07:59:59"), "uplink.captive uplink isp-a: a sign-in page of x answers"},
 		"LAN cable out":    {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
 		"firewall refused": {func(s *Snapshot) { s.Firewall = "line 4" }, "firewall.failed netd: line 4"},

@@ -27,6 +27,7 @@ type Status struct {
 	Since  time.Time
 	Failed bool          // down because probes were lost, not for want of the first answer
 	Stall  bool          // left in haste: it may be back in a moment
+	Portal string        // whose sign-in page answers; empty: none
 	RTT    time.Duration // smoothed (RFC 6298's 1/8); 0 while unknown
 	Last   time.Duration // the newest round trip as it was; 0 while unknown
 	Loss   float64       // percent of the settled probes in the window
@@ -85,7 +86,7 @@ func New(cfg Config, now time.Time) *Machine {
 // Status returns the verdict.
 func (m *Machine) Status() Status {
 	st := m.st
-	st.Failed, st.Stall = m.failed, m.stalled
+	st.Failed, st.Stall, st.Portal = m.failed, m.stalled, m.portal
 	lost, settled := m.loss()
 	if settled > 0 {
 		st.Loss = float64(lost) * 100 / float64(settled)
