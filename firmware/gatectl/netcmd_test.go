@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -19,6 +20,16 @@ func serveNetd(runDir string) error {
 	mux.HandleFunc("GET /leases", func(w http.ResponseWriter, _ *http.Request) {
 		w.Write([]byte(`[{"zone":"lan","address":"10.20.0.60","mac":"52:54:00:20:00:60","name":"ecg-cart","until":"2026-11-22T20:30:00Z","live":true},
 			{"zone":"lan","address":"10.20.0.101","mac":"52:54:00:20:00:0a","says":"\u001b[2Jphone","until":"2026-11-22T08:30:00Z","live":false}]`))
+	})
+	mux.HandleFunc("GET /why", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("src") == "nobody" {
+			http.Error(w, "src: got \"nobody\", want an IPv4 address", http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintf(w, `{"src":%q,"dst":%q,"proto":%q,"port":443,"dscp":0,"class":"bulk","kind":"uplink","uplinks":[{"name":"isp-b","device":"wan2","percent":100}],
+"why":["it is bulk"],"others":["isp-a: down: silent"],"mark":"0x3000000","rule":7302,"table":7302,"route":"route default via 198.51.100.1","device":"wan2","agrees":%v}`,
+			q.Get("src"), q.Get("dst"), q.Get("proto"), q.Get("dscp") != "9")
 	})
 	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
 	return nil
