@@ -87,16 +87,7 @@ func newDesk(t testing.TB, spoil ...func(*desk)) *desk {
 	}
 	d.start()
 	d.until("the first publication", func(*wire.Card) bool { return true })
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		c, err := d.place.dial(t.Context(), "tcp", d.addr)
-		if err == nil {
-			c.Close()
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("login endpoint: %v", err)
-		}
-	}
+	d.serves()
 	d.ws, d.wsCert = d.workstation("ws-1")
 	return d
 }
@@ -153,19 +144,12 @@ func (d *desk) start() {
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		d.t.Fatalf("build cardauth: %v\n%s", err, out)
 	}
-	path := func(sub string) string { return filepath.Join(d.dir, sub) }
-	d.program = exec.Command(bin, "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
-	d.place.put(d.program)
-	d.program.Env = d.pcscd.Env()
-	d.program.Stderr = &d.log
-	if err := d.program.Start(); err != nil {
-		d.t.Fatal(err)
-	}
+	d.launch()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = wirefile.Follow(ctx, path("run"), wire.CardFile, d.arrived, func(err error) { d.t.Error(err) })
+		_ = wirefile.Follow(ctx, filepath.Join(d.dir, "run"), wire.CardFile, d.arrived, func(err error) { d.t.Error(err) })
 	}()
 	d.t.Cleanup(func() {
 		_ = d.program.Process.Signal(os.Interrupt)
@@ -178,6 +162,67 @@ func (d *desk) start() {
 			d.t.Logf("cardauth said:\n%s", text)
 		}
 	})
+}
+
+// launch starts the program that start has built.
+func (d *desk) launch() {
+	d.t.Helper()
+	path := func(sub string) string { return filepath.Join(d.dir, sub) }
+	d.program = exec.Command(path("cardauth"), "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
+	d.place.put(d.program)
+	d.program.Env = d.pcscd.Env()
+	d.program.Stderr = &d.log
+	if err := d.program.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// kill ends the program without a word.
+func (d *desk) kill() {
+	d.t.Helper()
+	if err := d.program.Process.Kill(); err != nil {
+		d.t.Fatal(err)
+	}
+	_ = d.program.Wait()
+}
+
+// serves waits for the login endpoint.
+func (d *desk) serves() {
+	d.t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := d.place.dial(d.t.Context(), "tcp", d.addr)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(end) {
+			d.t.Fatalf("login endpoint: %v", err)
+		}
+	}
+}
+
+// control asks the control socket and returns the answer.
+func (d *desk) control(method, path string, body io.Reader) (int, string) {
+	d.t.Helper()
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var dial net.Dialer
+		return dial.DialContext(ctx, "unix", filepath.Join(d.dir, "run", "cardauth.sock"))
+	}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequest(method, "http://cardauth"+path, body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return resp.StatusCode, string(data)
 }
 
 func (d *desk) arrived(c *wire.Card) {

@@ -47,13 +47,19 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		Cert: filepath.Join(env.Secrets, "tls.crt"), Key: filepath.Join(env.Secrets, "tls.key"),
 		Devices: filepath.Join(anchors, cfg.Devices),
 	}
+	trace, err := openRecorder(env, cfg.Site)
+	if err != nil {
+		return err
+	}
+	defer trace.close()
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
 		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
 		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
-		Faults: env.Faults, Log: env.Log,
+		Happened: trace.happened, Faults: env.Faults, Log: env.Log,
 	})
 	control := http.NewServeMux()
+	trace.handOver(control)
 	rooms.control(control)
 	reload := func(now time.Time) {
 		auth.load(anchors, now)
@@ -61,10 +67,12 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		clinic.Republish()
 	}
 	reload(time.Now())
-	api := &serve.Server{Desk: clinic, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
+	door := front{clinic, trace}
+	api := &serve.Server{Desk: door, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},
+		daemon.Task{Name: "trace", Run: trace.run},
 		daemon.Task{Name: "lease", Run: daemon.Every(leaseStep, func(time.Time) { clinic.Republish() })},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
 		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {

@@ -30,6 +30,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
 		daemon.Task{Name: "cardauth", Run: daemon.Every(aliveEvery, s.checkCard)},
+		daemon.Task{Name: "cardauth's events", Run: s.takeOver},
 		s.records(),
 		daemon.Task{Name: "ready", Run: s.ready},
 		daemon.Task{Name: "report", Run: daemon.Every(time.Second, s.report)},

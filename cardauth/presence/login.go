@@ -202,12 +202,21 @@ func (r *reader) refused(err error) {
 }
 
 // admit asks the card everything, in the order that spends a PIN try last.
-func (r *reader) admit(l *login) (session.Session, *proofOf, error) {
+func (r *reader) admit(l *login) (_ session.Session, _ *proofOf, err error) {
 	var none session.Session
 	p, holder, err := r.identify(proof.Authentication)
 	if err != nil {
 		return none, nil, err
 	}
+	defer func() { // for the trace
+		var no *session.Refusal
+		if errors.As(err, &no) {
+			no.Who = r.session(p, holder).Subject
+			if r.patients {
+				no.Who = holder.Registration
+			}
+		}
+	}()
 	if k, remote := r.link.keeper(); remote && k.End().Addr != l.From {
 		// Else somebody in another room could have this one's doctor type the
 		// PIN for a session of his own.
@@ -224,7 +233,7 @@ func (r *reader) admit(l *login) (session.Session, *proofOf, error) {
 		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
 	}
 	s := r.session(p, holder)
-	s.CertHash, s.PIN = l.CertHash, true
+	s.CertHash, s.Device, s.PIN = l.CertHash, l.Device, true
 	return s, p, nil
 }
 

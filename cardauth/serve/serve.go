@@ -27,6 +27,8 @@ import (
 type Desk interface {
 	Login(context.Context, session.Login) (session.Session, error)
 	Logout(id string) bool
+	// Refused puts a login on record that did not get to a card.
+	Refused(session.Login, *session.Refusal)
 }
 
 // A View shows what is live.
@@ -91,11 +93,12 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, "bad-request", err.Error())
 		return
 	}
-	in.CertHash = hash
+	in.CertHash, in.Device = hash, r.TLS.PeerCertificates[0].Subject.CommonName
 	if !s.Admits(r.TLS.PeerCertificates[0], in.Room) {
 		clear(in.PIN)
-		s.Log.Warn("login from where no card is to be used", "certificate", r.TLS.PeerCertificates[0].Subject.CommonName)
-		refused(w, &session.Refusal{Kind: session.NotHere, Detail: "this device's certificate is not that of a workstation for this room; the card was not asked"})
+		no := &session.Refusal{Kind: session.NotHere, Detail: "this device's certificate is not that of a workstation for this room; the card was not asked"}
+		s.Desk.Refused(in, no)
+		refused(w, no)
 		return
 	}
 	in.From = caller(r)
@@ -304,6 +307,7 @@ var status = map[session.Kind]int{
 	session.Busy:      http.StatusServiceUnavailable,
 	session.Failed:    http.StatusServiceUnavailable,
 	session.NotReady:  http.StatusServiceUnavailable,
+	session.NotKept:   http.StatusServiceUnavailable,
 	session.NotHere:   http.StatusForbidden,
 
 	session.PINAtReader: http.StatusBadRequest,

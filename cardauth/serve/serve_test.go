@@ -26,6 +26,7 @@ type office struct {
 	refusal error
 	live    session.Session
 	pin     string
+	told    int // refusals
 }
 
 // Login opens the session, or refuses as set.
@@ -45,6 +46,9 @@ func (o *office) Logout(id string) bool {
 	o.live = session.Session{}
 	return was
 }
+
+// Refused is told of logins that did not get here.
+func (o *office) Refused(session.Login, *session.Refusal) { o.told++ }
 
 // Live finds it.
 func (o *office) Live(id string) (session.Session, bool) { return o.live, id != "" && o.live.ID == id }
@@ -134,8 +138,8 @@ func TestLoginRenewLogout(t *testing.T) {
 func TestNotAWorkstation(t *testing.T) {
 	o := &office{}
 	w := ask(server(o, names{}), "POST", "/v1/login", "", goodLogin, []byte("cart"))
-	if w.Code != 403 || !strings.Contains(w.Body.String(), "not-a-workstation") || o.pin != "" {
-		t.Fatalf("got %d %s, desk was given %q", w.Code, w.Body, o.pin)
+	if w.Code != 403 || !strings.Contains(w.Body.String(), "not-a-workstation") || o.pin != "" || o.told != 1 {
+		t.Fatalf("got %d %s, desk was given %q and told %d times", w.Code, w.Body, o.pin, o.told)
 	}
 }
 

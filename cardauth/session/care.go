@@ -32,6 +32,7 @@ type Care struct {
 	Session string // of the doctor
 	Doctor  string // Subject of that session
 	Patient string // pseudonym
+	Number  string // by which the doctor or the card called the patient; for the trace
 	Room    string
 	Basis   Basis
 	Since   time.Time
@@ -152,7 +153,7 @@ func (m *Machine) meet(now time.Time, doctor, patient Session) []Event {
 		}
 	}
 	return []Event{m.begin(Care{
-		Session: doctor.ID, Doctor: doctor.Subject, Patient: patient.Patient, Room: doctor.Room,
+		Session: doctor.ID, Doctor: doctor.Subject, Patient: patient.Patient, Number: patient.Number, Room: doctor.Room,
 		Basis: Present, Since: now,
 	})}
 }
@@ -204,7 +205,7 @@ func (m *Machine) MayBreak(now time.Time, session string) *Refusal {
 }
 
 // Break opens a patient's record to a doctor whose card has signed for it.
-func (m *Machine) Break(now time.Time, session, patient string) []Event {
+func (m *Machine) Break(now time.Time, session, patient, number string) []Event {
 	if m.MayBreak(now, session) != nil {
 		return nil
 	}
@@ -217,7 +218,7 @@ func (m *Machine) Break(now time.Time, session, patient string) []Event {
 		}
 	}
 	return append(events, m.begin(Care{
-		Session: session, Doctor: s.Subject, Patient: patient, Room: s.Room,
+		Session: session, Doctor: s.Subject, Patient: patient, Number: number, Room: s.Room,
 		Basis: Emergency, Since: now, Until: now.Add(m.rules.Emergency),
 	}))
 }

@@ -13,6 +13,7 @@ type Login struct {
 	PIN      []byte // whoever is given the login wipes it
 	LastTry  bool   // the holder confirmed to spend the card's last try
 	CertHash string // of the workstation's certificate
+	Device   string // what that calls the workstation
 
 	// Where the PIN is typed at the reader, PIN is empty; who asks there must
 	// be at the same place.
@@ -58,6 +59,7 @@ type Refusal struct {
 	Detail string        // for people; says what to do
 	Tries  int           // tries left, with WrongPIN and LastTry
 	Wait   time.Duration // with SlowDown
+	Who    string        // whose card it was, where that is known; for the trace, not for the asker
 }
 
 // Error says the kind and the detail.

@@ -38,6 +38,7 @@ type Session struct {
 	Number   string   // in the register, of whoever it is; a patient's leaves this program only to the patient and to the audit
 	PIN      bool     // the holder showed the PIN; without it the card is only present
 	CertHash string   // workstation certificate the tokens are bound to
+	Device   string   // what that certificate calls it
 	Since    time.Time
 	Proven   time.Time // when the card's key last proved itself
 	Due      time.Time // when it must have done so again

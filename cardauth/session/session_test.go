@@ -113,9 +113,9 @@ func step(t *testing.T, m *Machine, now time.Time, what string, args []string) [
 		return say(m.Open(now, Session{ID: arg(0), Reader: arg(1), Card: card(2), Due: due(3), Role: "patient", Patient: arg(2), PIN: len(args) > 4}))
 	case "break":
 		if no := m.MayBreak(now, arg(0)); no != nil {
-			return append(say(m.Break(now, arg(0), arg(1))), "refused: "+string(no.Kind))
+			return append(say(m.Break(now, arg(0), arg(1), arg(1))), "refused: "+string(no.Kind))
 		}
-		return say(m.Break(now, arg(0), arg(1)))
+		return say(m.Break(now, arg(0), arg(1), arg(1)))
 	case "close":
 		return say(m.Close(arg(0), arg(1)))
 	case "proof":
@@ -224,7 +224,7 @@ func TestInvariants(t *testing.T) {
 				serial++
 				m.Open(now, Session{ID: fmt.Sprint(serial), Reader: readers.Draw(t, "r"), Card: [32]byte{9}, Patient: "p", Due: now.Add(time.Hour)})
 			},
-			"break": func(t *rapid.T) { m.Break(now, fmt.Sprint(serial), "q") },
+			"break": func(t *rapid.T) { m.Break(now, fmt.Sprint(serial), "q", "q") },
 			"set": func(t *rapid.T) {
 				m.Set(now, readers.Draw(t, "r"), State(rapid.IntRange(0, 2).Draw(t, "s")))
 			},

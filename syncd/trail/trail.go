@@ -38,6 +38,12 @@ type Entry struct {
 	Patient string    `json:"patient,omitempty"` // reference of the patient whose record it is, where that is known
 	Purpose string    `json:"purpose,omitempty"` // HL7 v3 ActReason: "TREAT"; "BTG" is an emergency
 	Outcome string    `json:"outcome"`
+
+	// Of an event that was taken over from another program: its number there,
+	// within an epoch, and itself, a FHIR AuditEvent.
+	Epoch  string          `json:"epoch,omitempty"`
+	Number uint64          `json:"n,omitempty"`
+	Event  json.RawMessage `json:"event,omitempty"`
 }
 
 // ErrBroken is a chain that does not hold.
@@ -57,6 +63,9 @@ type Trail struct {
 	// Owned by the writing goroutine.
 	number uint64
 	prev   [sha256.Size]byte
+
+	mu   sync.Mutex
+	last map[string]uint64 // epoch → highest number taken over
 }
 
 type waiter struct {
@@ -75,8 +84,8 @@ func Open(dir string, domain *vault.Domain) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open trail: %w", err)
 	}
-	t := &Trail{log: log, domain: domain, in: make(chan waiter), stop: make(chan struct{})}
-	broken := t.check(func(Entry) {})
+	t := &Trail{log: log, domain: domain, in: make(chan waiter), stop: make(chan struct{}), last: map[string]uint64{}}
+	broken := t.check(t.note)
 	if broken != nil && !errors.Is(broken, ErrBroken) {
 		log.Close()
 		return nil, fmt.Errorf("open trail: %w", broken)
@@ -111,6 +120,24 @@ func (t *Trail) check(fn func(Entry)) error {
 	return errors.Join(err, broken)
 }
 
+// note remembers the number of an event that was taken over.
+func (t *Trail) note(e Entry) {
+	if e.Epoch == "" {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last[e.Epoch] = max(t.last[e.Epoch], e.Number)
+}
+
+// Last is the highest number of that epoch that the trail has: what has a lower
+// one is here already.
+func (t *Trail) Last(epoch string) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last[epoch]
+}
+
 func (t *Trail) open(record []byte) (number uint64, text []byte, entries []Entry, err error) {
 	if len(record) < 8 {
 		return 0, nil, nil, errors.New("too short")
@@ -130,6 +157,23 @@ func (t *Trail) open(record []byte) (number uint64, text []byte, entries []Entry
 		entries = append(entries, e)
 	}
 	return binary.BigEndian.Uint64(record), text, entries, nil
+}
+
+// Walk calls fn for every entry, oldest first, those appended before the call at
+// least. What can't be read is left out: Open has said so.
+func (t *Trail) Walk(fn func(Entry)) error {
+	err := t.log.Scan(func(_ segment.Ref, record []byte) error {
+		if _, _, entries, err := t.open(record); err == nil {
+			for _, e := range entries {
+				fn(e)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, segment.ErrDamaged) {
+		return nil
+	}
+	return err
 }
 
 // ErrClosed is an Append after Close.
@@ -193,6 +237,9 @@ func (t *Trail) write(group []waiter) error {
 		return fmt.Errorf("write trail: %w", err)
 	}
 	t.number, t.prev = t.number+1, sha256.Sum256(text.Bytes())
+	for _, w := range group {
+		t.note(w.entry)
+	}
 	return nil
 }
 
