@@ -1,0 +1,120 @@
+// Package release learns which release a box is to run, and believes nobody but
+// the holders of cloud ops' keys: everything it returns has passed TUF's checks
+// (The Update Framework specification 1.0, section 5.3) against a root the image
+// carries, whoever serves the files.
+//
+// Two roles must agree. The targets role, whose keys are offline, signs what a
+// release is; the rollout role, delegated to and online, signs which ring of boxes
+// gets which of these releases, and can do no more than that.
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"clinicgate/firmware/verity"
+)
+
+// Release describes one release for one board. It is a TUF target of the role
+// targets, at BOARD/VERSION/release.json.
+type Release struct {
+	Version string           `json:"version"`
+	Board   string           `json:"board"`
+	Images  map[string]Image `json:"images"` // "root", "a.efi", "b.efi"
+	Notes   string           `json:"notes,omitempty"`
+}
+
+// Image is a file of a release, beside its release.json: data filled up to whole
+// blocks, then the hash tree that vouches for it.
+type Image struct {
+	File   string `json:"file"`
+	Verity string `json:"verity"` // root hash and blocks, as verity.Image prints them
+	Length int64  `json:"length"` // bytes of data before the filling
+	SHA256 string `json:"sha256"` // of those bytes
+}
+
+// Tree is the image's hash tree.
+func (i Image) Tree() (verity.Image, error) { return verity.Parse(i.Verity) }
+
+// Ring says what one group of boxes runs. It is a TUF target of the role rollout,
+// at rings/BOARD/RING.json.
+type Ring struct {
+	Version string `json:"version"`
+	Percent int    `json:"percent"`          // of the ring's boxes that take it now
+	Halted  string `json:"halted,omitempty"` // why nobody else takes it; empty: go on
+}
+
+// Roles and places in the repository.
+const (
+	RolloutRole = "rollout"
+	ringsFolder = "rings"
+)
+
+// Path is a release's place among the targets.
+func Path(board, version string) string { return path.Join(board, version, "release.json") }
+
+// RingPath is a ring's place among the targets.
+func RingPath(board, ring string) string { return path.Join(ringsFolder, board, ring+".json") }
+
+// Names of versions, boards, rings and files become parts of paths and of boot
+// entries: nothing else may be in them.
+var name = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`)
+
+// Name checks what becomes part of a path.
+func Name(what, got string) error {
+	if !name.MatchString(got) || strings.Contains(got, "..") {
+		return fmt.Errorf("%s: got %.80q, want up to 64 letters, digits, dots, dashes", what, got)
+	}
+	return nil
+}
+
+// Parse reads a release.json, which must be for this board and version: a release
+// for other hardware may well be signed.
+func Parse(text []byte, board, version string) (Release, error) {
+	var r Release
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("release %s: %w", version, err)
+	}
+	if r.Board != board || r.Version != version {
+		return r, fmt.Errorf("release %s: got one for board %.40q, version %.40q, want %s, %s", version, r.Board, r.Version, board, version)
+	}
+	for _, want := range []string{"root", "a.efi", "b.efi"} {
+		i, ok := r.Images[want]
+		if !ok {
+			return r, fmt.Errorf("release %s: lacks the image %s", version, want)
+		}
+		if err := i.check(); err != nil {
+			return r, fmt.Errorf("release %s: image %s: %w", version, want, err)
+		}
+	}
+	return r, nil
+}
+
+func (i Image) check() error {
+	tree, err := i.Tree()
+	if err != nil {
+		return err
+	}
+	if i.Length <= (tree.Blocks-1)*verity.Block || i.Length > tree.Blocks*verity.Block {
+		return fmt.Errorf("length: got %d, want one that fills %d blocks", i.Length, tree.Blocks)
+	}
+	if len(i.SHA256) != 64 {
+		return fmt.Errorf("sha256: got %.80q, want 64 hexadecimal digits", i.SHA256)
+	}
+	return Name("file", i.File)
+}
+
+// ParseRing reads a ring's file.
+func ParseRing(text []byte) (Ring, error) {
+	var r Ring
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("ring: %w", err)
+	}
+	if r.Percent < 0 || r.Percent > 100 {
+		return r, fmt.Errorf("ring: percent: got %d, want 0 to 100", r.Percent)
+	}
+	return r, Name("ring: version", r.Version)
+}
