@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"clinicgate/netd/steer"
+	"clinicgate/netd/train"
 
 	"golang.zx2c4.com/wireguard/conn"
 )
@@ -31,7 +32,7 @@ type bind struct {
 	way    atomic.Pointer[steer.Way]
 	sent   atomic.Int64 // when something last was, in Unix nanoseconds
 	called atomic.Int64 // ... a call to a hub
-	out    sync.Pool    // *batch
+	out    sync.Pool    // *train.Batch
 	calls  *calls
 
 	dealing sync.Mutex // held while datagrams are dealt out and sent
@@ -42,10 +43,10 @@ type bind struct {
 var _ conn.Bind = (*bind)(nil)
 
 func newBind(paths []Path) *bind {
-	b := &bind{calls: newCalls(), hands: make([][][]byte, len(paths)), out: sync.Pool{New: func() any { return newBatch() }}}
+	b := &bind{calls: newCalls(), hands: make([][][]byte, len(paths)), out: sync.Pool{New: func() any { return train.NewBatch() }}}
 	b.way.Store(&steer.Way{})
 	for _, p := range paths {
-		path := &path{Path: p, in: newBatch(), calls: b.calls}
+		path := &path{Path: p, in: train.NewBatch(), calls: b.calls}
 		path.changed.L = &path.mu
 		b.paths = append(b.paths, path)
 	}
@@ -91,7 +92,7 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	}
 	way := b.way.Load()
 	addr := net.UDPAddrFromAddrPort(to.AddrPort)
-	m := b.out.Get().(*batch)
+	m := b.out.Get().(*train.Batch)
 	defer b.out.Put(m)
 	err := errNoPath
 	switch {
@@ -115,7 +116,7 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 }
 
 // call sends a handshake initiation by every path, each with its own cookie.
-func (b *bind) call(m *batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
+func (b *bind) call(m *train.Batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
 	b.calls.note(to, msg)
 	err, now := errNoPath, time.Now()
 	b.called.Store(now.UnixNano())
@@ -146,7 +147,7 @@ func handshake(bufs [][]byte) bool { return len(bufs) == 1 && bufs[0][0] < 4 }
 
 // deal sends each datagram by one path. What a path does not take goes by the
 // others, as one that just broke is no reason to lose a handful.
-func (b *bind) deal(m *batch, bufs [][]byte, way *steer.Way, addr *net.UDPAddr) error {
+func (b *bind) deal(m *train.Batch, bufs [][]byte, way *steer.Way, addr *net.UDPAddr) error {
 	b.dealing.Lock()
 	defer b.dealing.Unlock()
 	now := time.Now()

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"clinicgate/netd/train"
+
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 )
@@ -23,15 +25,15 @@ type path struct {
 	open    bool
 	want    int // interface index of the device now; 0: there is none
 	index   int // of the device the socket is bound to
-	sock    *socket
+	sock    *train.Socket
 
 	heard atomic.Int64  // when the hub was last, in Unix nanoseconds
 	count atomic.Uint64 // of datagrams received
 	sent  atomic.Uint64 // bytes
 	calls *calls
 	jar   jar
-	from  *endpoint // the last sender; the receiver's own
-	in    *batch    // the receiver's own
+	from  *endpoint    // the last sender; the receiver's own
+	in    *train.Batch // the receiver's own
 }
 
 func (p *path) start() bool {
@@ -56,7 +58,7 @@ func (p *path) stop() {
 // drop closes the socket; the caller holds mu.
 func (p *path) drop() {
 	if p.sock != nil {
-		p.sock.udp.Close()
+		p.sock.Close()
 		p.sock, p.index = nil, 0
 	}
 }
@@ -89,18 +91,18 @@ func (p *path) follow() error {
 	return nil
 }
 
-func (p *path) current() *socket {
+func (p *path) current() *train.Socket {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sock
 }
 
-func (p *path) send(m *batch, bufs [][]byte, to *net.UDPAddr) error {
+func (p *path) send(m *train.Batch, bufs [][]byte, to *net.UDPAddr) error {
 	sock := p.current()
 	if sock == nil {
 		return errNoPath
 	}
-	err := sock.send(m, bufs, to)
+	err := sock.Send(m, bufs, to)
 	if err == nil {
 		n := 0
 		for _, buf := range bufs {
@@ -112,7 +114,7 @@ func (p *path) send(m *batch, bufs [][]byte, to *net.UDPAddr) error {
 }
 
 // await returns the socket once there is one, nil when the bind was closed.
-func (p *path) await() *socket {
+func (p *path) await() *train.Socket {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.open && p.sock == nil {
@@ -134,7 +136,7 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 		if sock == nil {
 			return 0, net.ErrClosed
 		}
-		n, err := sock.receive(p.in, bufs, sizes)
+		n, err := sock.Receive(p.in, bufs, sizes)
 		if err != nil {
 			if !errors.Is(err, net.ErrClosed) {
 				time.Sleep(errorPause)
@@ -142,7 +144,7 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 			continue
 		}
 		for i := range n {
-			from := p.sender(p.in.msgs[i].Addr.(*net.UDPAddr))
+			from := p.sender(p.in.From(i))
 			eps[i] = from
 			if sizes[i] == cookieSize && bufs[i][0] == typeCookie {
 				if value, ok := p.calls.open(from.AddrPort, bufs[i][:cookieSize]); ok {
@@ -173,7 +175,7 @@ func unmapped(ap netip.AddrPort) netip.AddrPort {
 // bufferSize lets a burst at full rate wait for a busy processor.
 const bufferSize = 4 << 20
 
-func listen(p Path) (*socket, error) {
+func listen(p Path) (*train.Socket, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
 		ctl := c.Control(func(fd uintptr) { err = setOptions(int(fd), p) })
@@ -183,7 +185,7 @@ func listen(p Path) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tunnel socket on %s: %w", p.Dev, err)
 	}
-	return newSocket(c.(*net.UDPConn)), nil
+	return train.New(c.(*net.UDPConn)), nil
 }
 
 func setOptions(fd int, p Path) error {

@@ -1,4 +1,4 @@
-package tunnel
+package train
 
 import (
 	"bytes"
@@ -39,7 +39,7 @@ func TestTrains(t *testing.T) {
 			bufs = append(bufs, room(n, byte(i)))
 		}
 		var got []string
-		for _, m := range newBatch().trains(bufs, nil) {
+		for _, m := range NewBatch().trains(bufs, nil) {
 			size := 0
 			if m.OOB != nil {
 				hdr, data, _, err := unix.ParseOneSocketControlMessage(m.OOB)
@@ -63,7 +63,7 @@ func TestTrains(t *testing.T) {
 	for range 100 {
 		many = append(many, room(10, 1))
 	}
-	if got := newBatch().trains(many, nil); len(got) != 2 || len(got[0].Buffers[0]) != 640 {
+	if got := NewBatch().trains(many, nil); len(got) != 2 || len(got[0].Buffers[0]) != 640 {
 		t.Errorf("100 datagrams: %d trains, the first of %d bytes; want 640 at most", len(got), len(got[0].Buffers[0]))
 	}
 }
@@ -71,14 +71,14 @@ func TestTrains(t *testing.T) {
 // TestThroughKernel: what goes in as trains comes out as the datagrams, in order,
 // and so it does where the device takes no trains.
 func TestThroughKernel(t *testing.T) {
-	open := func() (*socket, *net.UDPAddr) {
+	open := func() (*Socket, *net.UDPAddr) {
 		c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-		return newSocket(c), c.LocalAddr().(*net.UDPAddr)
+		return New(c), c.LocalAddr().(*net.UDPAddr)
 	}
 	from, sender := open()
 	to, addr := open()
@@ -88,15 +88,15 @@ func TestThroughKernel(t *testing.T) {
 	}
 	for _, trains := range []bool{true, false} {
 		from.trains.Store(trains)
-		if err := from.send(newBatch(), bufs, addr); err != nil {
+		if err := from.Send(NewBatch(), bufs, addr); err != nil {
 			t.Fatal(err)
 		}
-		in, got, sizes := newBatch(), make([][]byte, conn.IdealBatchSize), make([]int, conn.IdealBatchSize)
+		in, got, sizes := NewBatch(), make([][]byte, conn.IdealBatchSize), make([]int, conn.IdealBatchSize)
 		for i := range got {
 			got[i] = make([]byte, 1<<16-1)
 		}
 		for next := 0; next < len(bufs); {
-			n, err := to.receive(in, got, sizes)
+			n, err := to.Receive(in, got, sizes)
 			if err != nil {
 				t.Fatalf("trains %v: after %d: %v", trains, next, err)
 			}
@@ -118,7 +118,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte("abcdefghij"), uint16(3), uint8(126))
 	f.Add([]byte("a"), uint16(0), uint8(127))
 	f.Fuzz(func(t *testing.T, data []byte, size uint16, first uint8) {
-		b, bufs, sizes := newBatch(), make([][]byte, conn.IdealBatchSize), make([]int, conn.IdealBatchSize)
+		b, bufs, sizes := NewBatch(), make([][]byte, conn.IdealBatchSize), make([]int, conn.IdealBatchSize)
 		for i := range bufs {
 			bufs[i] = make([]byte, 1<<16-1)
 		}

@@ -1,4 +1,7 @@
-package tunnel
+// Package train sends and receives many datagrams with one system call, as the
+// kernel's segmentation offload allows. What goes in as datagrams comes out as the
+// same datagrams, whatever the devices on the way can do.
+package train
 
 import (
 	"encoding/binary"
@@ -21,17 +24,18 @@ const (
 	noteSize = 2              // of the size as we write it; the kernel's has 4, in the same room
 )
 
-// A socket is one open UDP socket of a path. Sending and receiving may go on at
+// A Socket is one open UDP socket. Sending and receiving may go on at
 // the same time, each from one goroutine or many.
-type socket struct {
+type Socket struct {
 	udp    *net.UDPConn
 	pc     *ipv4.PacketConn
 	trains atomic.Bool // the device takes them
 	joined bool        // the kernel gives them
 }
 
-func newSocket(udp *net.UDPConn) *socket {
-	s := &socket{udp: udp, pc: ipv4.NewPacketConn(udp)}
+// New takes over an open socket.
+func New(udp *net.UDPConn) *Socket {
+	s := &Socket{udp: udp, pc: ipv4.NewPacketConn(udp)}
 	raw, err := udp.SyscallConn()
 	if err != nil {
 		return s // the first use of it tells
@@ -44,10 +48,10 @@ func newSocket(udp *net.UDPConn) *socket {
 	return s
 }
 
-// send sends a batch, as trains where the device takes them. One that refuses a
+// Send sends a batch, as trains where the device takes them. One that refuses a
 // train (no checksum offload, or a path narrower than the datagrams, which must be
 // cut into fragments) gets single datagrams from then on: slower, not wrong.
-func (s *socket) send(m *batch, bufs [][]byte, to *net.UDPAddr) error {
+func (s *Socket) Send(m *Batch, bufs [][]byte, to *net.UDPAddr) error {
 	if s.trains.Load() {
 		err := s.write(m.trains(bufs, to))
 		if !refused(err) {
@@ -62,7 +66,7 @@ func refused(err error) bool {
 	return errors.Is(err, unix.EIO) || errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EINVAL)
 }
 
-func (s *socket) write(msgs []ipv4.Message) error {
+func (s *Socket) write(msgs []ipv4.Message) error {
 	for len(msgs) > 0 {
 		n, err := s.pc.WriteBatch(msgs, 0)
 		if err != nil {
@@ -73,14 +77,15 @@ func (s *socket) write(msgs []ipv4.Message) error {
 	return nil
 }
 
-// A batch is the memory for sending or receiving once.
-type batch struct {
+// A Batch is the memory for sending or receiving once.
+type Batch struct {
 	msgs  []ipv4.Message
 	notes [][]byte // room for a size beside each message
 }
 
-func newBatch() *batch {
-	b := &batch{msgs: make([]ipv4.Message, conn.IdealBatchSize)}
+// NewBatch makes room for as many datagrams as WireGuard handles at once.
+func NewBatch() *Batch {
+	b := &Batch{msgs: make([]ipv4.Message, conn.IdealBatchSize)}
 	for i := range b.msgs {
 		b.msgs[i].Buffers = make([][]byte, 1)
 		b.notes = append(b.notes, make([]byte, unix.CmsgSpace(noteSize)))
@@ -88,7 +93,7 @@ func newBatch() *batch {
 	return b
 }
 
-func (b *batch) singles(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
+func (b *Batch) singles(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
 	for i, buf := range bufs {
 		m := &b.msgs[i]
 		m.Buffers[0], m.Addr, m.OOB = buf, to, nil
@@ -98,7 +103,7 @@ func (b *batch) singles(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
 
 // trains couples datagrams to the one before in its buffer, whose room behind the
 // datagram is ours. The datagrams themselves stay as they are.
-func (b *batch) trains(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
+func (b *Batch) trains(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
 	n, cars := -1, 0
 	var head, last []byte
 	for i, buf := range bufs {
@@ -122,7 +127,7 @@ func (b *batch) trains(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
 }
 
 // note writes the size of a train's cars as a control message (cmsg(3)).
-func (b *batch) note(i, size int) []byte {
+func (b *Batch) note(i, size int) []byte {
 	note := b.notes[i]
 	clear(note)
 	binary.NativeEndian.PutUint64(note, uint64(unix.CmsgLen(noteSize))) // boards are 64 bit
@@ -132,10 +137,10 @@ func (b *batch) note(i, size int) []byte {
 	return note
 }
 
-// receive waits for datagrams and lays one into each of bufs. While the kernel
+// Receive waits for datagrams and lays one into each of bufs. While the kernel
 // joins, it reads into the last ones only: what a train is taken apart into must
 // find room before it.
-func (s *socket) receive(b *batch, bufs [][]byte, sizes []int) (int, error) {
+func (s *Socket) Receive(b *Batch, bufs [][]byte, sizes []int) (int, error) {
 	first := 0
 	if s.joined && len(bufs) >= maxTrain {
 		first = len(bufs) - len(bufs)/maxTrain
@@ -151,9 +156,15 @@ func (s *socket) receive(b *batch, bufs [][]byte, sizes []int) (int, error) {
 	return b.split(bufs, sizes, first, first+n), nil
 }
 
+// From is the sender of datagram i of what was received last.
+func (b *Batch) From(i int) *net.UDPAddr { return b.msgs[i].Addr.(*net.UDPAddr) }
+
+// Close closes the socket, which ends Receive.
+func (s *Socket) Close() error { return s.udp.Close() }
+
 // split takes the trains in messages first to end apart, into bufs from 0 on, and
 // returns how many datagrams they were. The address of each goes along.
-func (b *batch) split(bufs [][]byte, sizes []int, first, end int) int {
+func (b *Batch) split(bufs [][]byte, sizes []int, first, end int) int {
 	n := 0
 	for i := first; i < end; i++ {
 		m := &b.msgs[i]
