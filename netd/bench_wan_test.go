@@ -175,15 +175,21 @@ func flapScene(w *world) map[string]float64 {
 // lossScene: every provider loses 10 % of all packets, in each direction.
 func lossScene(w *world) map[string]float64 {
 	s, _ := w.clinic()
-	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
-		w.run(isp, "nft",
-			"add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in numgen random mod 10 0 drop")
-	}
+	w.lossy()
 	time.Sleep(3 * time.Second) // until it has been noticed
 	begin := time.Now()
 	time.Sleep(8 * time.Second)
 	v := s.since(begin)
 	return map[string]float64{"loss10.lost_pct": v.lost, "loss10.lost_up_pct": v.lostOver}
+}
+
+// lossy makes every provider lose a tenth of all packets.
+func (w *world) lossy() {
+	w.t.Helper()
+	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
+		w.run(isp, "nft",
+			"add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in numgen random mod 10 0 drop")
+	}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

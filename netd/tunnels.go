@@ -68,9 +68,10 @@ func (t *tunnelHands) newPulse(now time.Time) {
 
 // The times of a tunnel.
 const (
-	remake    = 5 * time.Second        // between attempts to make it
-	patience  = 2 * time.Second        // for a usable uplink, before another is tried
-	lookOften = 100 * time.Millisecond // while it is down; else once a second
+	missingFrom = 2                      // percent of what a path carried: it was given too much
+	remake      = 5 * time.Second        // between attempts to make it
+	patience    = 2 * time.Second        // for a usable uplink, before another is tried
+	lookOften   = 100 * time.Millisecond // while it is down; else once a second
 )
 
 // make makes the session; its device appears and the next apply sets it up.
@@ -184,6 +185,7 @@ func (t *tunnelHands) follow(now time.Time) {
 	if err := t.tunnel.Use(t.steer.Way(t.b.active, t.uplinks(now), now), proven); err != nil {
 		t.b.env.Log.Error("tunnel", "tunnel", t.cfg.Name, "err", err)
 	}
+	t.tunnel.Notify(now)
 }
 
 // resume calls the hub before anything is known of the uplinks. After a restart the
@@ -240,7 +242,7 @@ func (t *tunnelHands) uplinks(now time.Time) []steer.Uplink {
 		st := u.machine.Status()
 		all[i] = steer.Uplink{
 			Usable:  uplink.Usable(st.State) && u.address.IsValid(),
-			Metered: u.cfg.Metered, Loss: st.Loss, Heard: t.tunnel.Heard(i),
+			Metered: u.cfg.Metered, Loss: max(st.Loss, t.tunnel.Lane(i).Lost), Heard: t.tunnel.Heard(i),
 			Share: steer.Share{Uplink: i, Rate: t.rates.Bytes(i), Delay: st.RTT / 2},
 		}
 	}
@@ -259,6 +261,9 @@ func (t *tunnelHands) learn(now time.Time) {
 		n, st := t.tunnel.Carried(i), u.machine.Status()
 		if !t.learnt.IsZero() && uplink.Usable(st.State) && !u.cfg.Metered {
 			seconds[i] = steer.Second{Sent: float64(n-t.sent[i]) / took.Seconds(), RTT: st.Last, Lost: u.machine.Missing(now)}
+			if lane := t.tunnel.Lane(i); now.Sub(lane.Answered) < time.Second { // the tunnel's own datagrams tell
+				seconds[i] = steer.Second{Sent: seconds[i].Sent, RTT: lane.RTT, Lost: lane.Missing > missingFrom}
+			}
 		}
 		t.sent[i] = n
 	}

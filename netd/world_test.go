@@ -119,7 +119,7 @@ func (w *world) startISPA(instead ...string) *proc.Proc {
 func programs(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, args := range [][]string{{"netd", "."}, {"wireguard-go", "golang.zx2c4.com/wireguard"}} {
+	for _, args := range [][]string{{"netd", "."}, {"fan", "./fan"}, {"wireguard-go", "golang.zx2c4.com/wireguard"}} {
 		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, args[0]), args[1])
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -155,6 +155,25 @@ func (w *world) startHub(bin string) *proc.Proc {
 	w.must(w.hub.Addr(p.dev, "10.99.0.1/24"), w.hub.Up(p.dev))
 	w.run(w.hub, "ip", "addr", "replace", "10.98.1.10/32", "dev", "lo")
 	return p.Proc
+}
+
+// startFan starts the far end with a fan before it.
+func (w *world) startFan(bin string) {
+	w.t.Helper()
+	p := w.startPeer(bin, farEnd{space: w.hub, name: "hub", seed: 0x43, port: "51821"})
+	w.must(w.hub.Addr(p.dev, "10.99.0.1/24"), w.hub.Up(p.dev), w.hub.Up("lo"))
+	w.run(w.hub, "ip", "addr", "replace", "10.98.1.10/32", "dev", "lo")
+	_, boxPub := wgKey(w.t, 0x42)
+	peers := filepath.Join(w.dir, "peers")
+	w.must(os.WriteFile(peers, []byte("[Peer]\nPublicKey = "+boxPub+"\n"), 0o600))
+	fan := w.start(proc.Spec{Name: "fan", Space: w.hub, Args: []string{filepath.Join(bin, "fan"), "-listen", "192.0.2.1:51820",
+		"-key", filepath.Join(w.dir, "hub.key"), "-peers", peers}})
+	w.must(fan.WaitLine(w.t.Context(), "ready"))
+}
+
+// withFan is the example with a hub that has a fan.
+func withFan(site string) string {
+	return strings.Replace(site, "\nprobe     = \"10.99.0.1\"", "\nfan = true\nprobe     = \"10.99.0.1\"", 1)
 }
 
 // A farEnd is a stock wireguard-go that knows the box.

@@ -39,6 +39,7 @@ type Hub struct {
 	Endpoint netip.AddrPort // its public one
 	PeerKey  [32]byte
 	PSKFile  string     // in the secrets folder; empty: no preshared key
+	Fan      bool       // netd/fan stands before it
 	Probe    netip.Addr // answers pings inside the tunnel; invalid: nobody is asked
 }
 
@@ -62,6 +63,7 @@ type tunnelSection struct {
 	PSK       string        `toml:"psk"`
 	MTU       int           `toml:"mtu"`
 	Class     string        `toml:"class"`
+	Fan       bool          `toml:"fan"`
 	Standby   []hubSection  `toml:"standby"`
 }
 
@@ -71,6 +73,7 @@ type hubSection struct {
 	PeerKey  string `toml:"peer_key"`
 	PSK      string `toml:"psk"`
 	Probe    string `toml:"probe"`
+	Fan      bool   `toml:"fan"`
 }
 
 func (r *reader) tunnels(s *section, c *Config) {
@@ -129,7 +132,7 @@ func (r *reader) hubs(key string, t tunnelSection, routes []netip.Prefix) []Hub 
 	if n := len(t.Standby); n >= maxHubs {
 		r.bad(key+".standby", "got %d hubs that stand by, want at most %d", n, maxHubs-1)
 	}
-	all := []Hub{r.hub(key, hubSection{t.Endpoint, t.PeerKey, t.PSK, t.Probe}, routes)}
+	all := []Hub{r.hub(key, hubSection{t.Endpoint, t.PeerKey, t.PSK, t.Probe, t.Fan}, routes)}
 	for i, s := range t.Standby {
 		key := fmt.Sprintf("%s.standby[%d]", key, i)
 		s.Probe = cmp.Or(s.Probe, t.Probe)
@@ -149,6 +152,7 @@ func (r *reader) hub(key string, s hubSection, routes []netip.Prefix) Hub {
 	h := Hub{
 		Endpoint: r.endpoint(key+".endpoint", s.Endpoint),
 		PeerKey:  r.publicKey(key+".peer_key", s.PeerKey),
+		Fan:      s.Fan,
 		Probe:    r.inside(key+".probe", s.Probe, routes),
 	}
 	if s.PSK != "" {

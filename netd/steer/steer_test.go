@@ -132,7 +132,7 @@ func TestBestLeavesASilentUplink(t *testing.T) {
 	}
 }
 
-// TestLossy: where every uplink loses packets small datagrams go twice by each,
+// TestLossy: where every uplink loses packets small datagrams go thrice by each,
 // until it is over.
 func TestLossy(t *testing.T) {
 	m, ups := New(config.Redundant, 2), up(2)
@@ -140,7 +140,7 @@ func TestLossy(t *testing.T) {
 		a, b float64
 		want string
 	}{
-		{0, 50, "{[0 1] []}"}, {10, 4, "{[0 1] []}"}, {10, 5, "{[0 1] [0 1]}"}, {2, 2, "{[0 1] [0 1]}"}, {0, 10, "{[0 1] []}"}, {2, 2, "{[0 1] []}"},
+		{0, 50, "{[0 1] []}"}, {10, 3, "{[0 1] []}"}, {10, 5, "{[0 1] [0 1 0 1]}"}, {2, 2, "{[0 1] [0 1 0 1]}"}, {0, 10, "{[0 1] []}"}, {2, 2, "{[0 1] []}"},
 	} {
 		ups[0].Loss, ups[1].Loss = c.a, c.b
 		if got := text(m.Way(0, ups, start)); got != c.want {

@@ -32,6 +32,7 @@ type path struct {
 	sent  atomic.Uint64 // bytes
 	calls *calls
 	jar   jar
+	lane  lane
 	from  *endpoint    // the last sender; the receiver's own
 	in    *train.Batch // the receiver's own
 }
@@ -146,6 +147,11 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 		for i := range n {
 			from := p.sender(p.in.From(i))
 			eps[i] = from
+			if isAnswer(bufs[i][:sizes[i]]) {
+				p.lane.answer(from.AddrPort, bufs[i][:sizes[i]], time.Now())
+				sizes[i] = 0 // not for WireGuard
+				continue
+			}
 			if sizes[i] == cookieSize && bufs[i][0] == typeCookie {
 				if value, ok := p.calls.open(from.AddrPort, bufs[i][:cookieSize]); ok {
 					p.jar.put(from.AddrPort, value, time.Now())

@@ -62,6 +62,7 @@ func Open(cfg config.Tunnel, keys Keys, paths []Path, log *slog.Logger) (*Tunnel
 	for _, h := range cfg.Hubs {
 		t.bind.calls.know(h.Endpoint, h.PeerKey)
 	}
+	t.lead()
 	t.dev = device.NewDevice(nic, t.bind, &device.Logger{Verbosef: say, Errorf: say})
 	err = errors.Join(t.dev.IpcSet("private_key="+hexKey(keys.Private)+"\n"), t.dev.Up())
 	if err != nil {
@@ -152,6 +153,7 @@ func (t *Tunnel) Switch(i int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.hub = i
+	t.lead()
 	now := time.Now()
 	st, err := t.status()
 	if err != nil {

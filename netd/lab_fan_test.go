@@ -1,0 +1,54 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"clinicgate/firmware/wire"
+)
+
+// TestFan: with a fan at the hub both directions have copies. Both providers lose a
+// tenth of all packets in each direction, and nearly no echo is lost; then one dies
+// silently, and the other carries on.
+func TestFan(t *testing.T) {
+	needs(t)
+	bin := programs(t)
+	w := newWorld(t)
+	w.startISPA()
+	w.startFan(bin)
+	w.startNetd(bin, withFan)
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	s, flows := w.clinic()
+	w.lossy()
+	time.Sleep(3 * time.Second) // until it has been noticed
+	begin := time.Now()
+	time.Sleep(5 * time.Second)
+	v := s.since(begin)
+	t.Logf("both providers lose 10 %%: %.3f %% of %d echoes lost, %.3f %% on the way there", v.lost, v.n, v.lostOver)
+	if v.lost > 3 { // it is noticed late, now and then
+		t.Errorf("%.2f %% of the echoes lost, want nearly none", v.lost)
+	}
+	cut := time.Now()
+	w.silence()
+	time.Sleep(3 * time.Second)
+	v = s.since(cut)
+	t.Logf("one dies: longest hole %v", v.back.Round(time.Millisecond))
+	if v.back > time.Second {
+		t.Errorf("hole of %v, want one under 1s", v.back)
+	}
+	for _, k := range flows {
+		k.alive(t, "in the tunnel")
+	}
+}
+
+// TestFanStranger: a stock client passes through the fan to the WireGuard behind.
+func TestFanStranger(t *testing.T) {
+	needs(t)
+	bin := programs(t)
+	w := newWorld(t)
+	w.startISPA()
+	w.startFan(bin)
+	w.startNetd(bin, nil) // gives no notice: a stock client, with copies
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	w.run(w.pc, "ping", "-c", "3", "-i", "0.2", "-W", "2", "10.98.1.10")
+}
