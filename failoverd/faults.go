@@ -21,6 +21,8 @@ const (
 	faultRival     = "pair.two-masters"
 	faultStranger  = "pair.stranger"
 	faultConflict  = "pair.address-conflict"
+	faultRogue     = "pair.rogue"
+	faultBarred    = "pair.barred"
 )
 
 const (
@@ -131,4 +133,21 @@ func (f *groupFaults) conflict(c claim) {
 	f.raise(faultConflict, wire.Alarm,
 		fmt.Sprintf("another machine, %v, says it has %v", c.mac, c.addr),
 		"find the machine with that hardware address and give it another IP address")
+}
+
+// rogue is a machine whose advertisements the other box disowns over the cable.
+func (f *groupFaults) rogue(r rogue) {
+	f.raise(faultRogue, wire.Alarm,
+		fmt.Sprintf("%v (%v) advertises under our VRID %d with priority %d; not believed: %s", r.from, r.mac, f.cfg.VRID, r.priority, r.why),
+		"find the machine with that hardware address and take it off the network: it plays at being the gateway")
+}
+
+// barred is a box that hears no master and may not become it; empty: it may.
+func (f *groupFaults) barred(why string) {
+	if why == "" {
+		f.clear(faultBarred)
+		return
+	}
+	f.raise(faultBarred, wire.Alarm, why,
+		"check the cable of "+f.cfg.Port+", and the switch between the boxes: it must let multicast (224.0.0.18, ff02::12) through")
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
 	"clinicgate/failoverd/advert"
 	"clinicgate/failoverd/announce"
+	"clinicgate/failoverd/cable"
 	"clinicgate/failoverd/config"
 	"clinicgate/failoverd/guard"
 	"clinicgate/failoverd/port"
@@ -44,6 +46,9 @@ type group struct {
 	renew   time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
 	form    []advert.Form // to send; both until another box was heard
 
+	witness  *witness
+	suspects suspects
+
 	shown            vrrp.Status
 	shownAt, unshown time.Time // unshown: when to look again; zero: all is shown
 }
@@ -56,6 +61,8 @@ type household struct {
 	guard   *guard.Guard
 	gate    gate // nil: claims wait for nothing
 	sync    *together
+	sides   map[string]*side // by port
+	cable   *cable.Cable     // nil: there is none
 }
 
 func newGroup(cfg config.Group, h household, index int) *group {
@@ -76,6 +83,8 @@ func newGroup(cfg config.Group, h household, index int) *group {
 		opened: make(chan *passage),
 		orders: make(chan func()),
 		form:   forms(cfg),
+
+		witness: newWitness(h.sides[cfg.Port], h.cable),
 	}
 }
 
@@ -103,9 +112,12 @@ func (g *group) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		g.faults.expire(time.Now())
+		now := time.Now()
+		g.convict(now)
+		g.faults.expire(now)
+		g.tellCable(now)
 		g.show()
-		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew))
+		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew, g.wantsWatch(), g.suspects.next()))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -117,13 +129,17 @@ func (g *group) run(ctx context.Context) error {
 			g.take(r)
 		case c := <-g.claims:
 			g.conflict(c)
+		case <-g.witness.beats:
+			g.beaten(time.Now())
 		case p := <-g.opened:
 			g.through(p)
 		case f := <-g.orders:
 			f()
 		case <-timer.C:
 			g.drain()
-			g.step(vrrp.Tick{})
+			now := time.Now()
+			g.watch(now)
+			g.step(vrrp.Tick{Bar: g.bar(now)})
 			if !g.renew.IsZero() && !time.Now().Before(g.renew) {
 				g.look()
 			}
@@ -197,6 +213,9 @@ func (g *group) look() {
 		}
 		g.unplug()
 		g.line = l
+	}
+	if v, ok := g.line.voice.(asker); ok {
+		g.witness.side.by(func(addr netip.Addr) error { return v.Ask(self, addr) })
 	}
 	g.step(vrrp.Start{Self: self})
 	g.restore(p)
@@ -372,6 +391,13 @@ func (g *group) take(r received) {
 		g.faults.stranger(r.from, r.msg)
 		return
 	}
+	if g.confirmed(time.Now(), r) {
+		g.believe(r)
+	}
+}
+
+// believe takes an advertisement for the other box's.
+func (g *group) believe(r received) {
 	g.received.Inc()
 	g.form = []advert.Form{r.form}
 	g.faults.differs(r.from, r.msg, g.hosts())
@@ -380,6 +406,13 @@ func (g *group) take(r received) {
 		g.faults.rival(r.from)
 	} else {
 		g.faults.yielded()
+	}
+}
+
+// convict names the machines whose advertisements the cable never confirmed.
+func (g *group) convict(now time.Time) {
+	for _, r := range g.suspects.rogues(now) {
+		g.faults.rogue(r)
 	}
 }
 

@@ -153,6 +153,14 @@ interval = "100ms"
 // nodeWith makes a box with those groups.
 func (c *clinic) nodeWith(name, cidr, groups string) *node {
 	c.t.Helper()
+	n := c.nodeIdle(name, cidr, groups)
+	n.start()
+	return n
+}
+
+// nodeIdle makes one that does not run yet.
+func (c *clinic) nodeIdle(name, cidr, groups string) *node {
+	c.t.Helper()
 	n := &node{c: c, space: c.join(name, cidr), dir: c.t.TempDir()}
 	for dir := n.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		c.check(os.Chmod(dir, 0o755))
@@ -161,7 +169,6 @@ func (c *clinic) nodeWith(name, cidr, groups string) *node {
 	c.check(os.WriteFile(filepath.Join(n.dir, "site.toml"), []byte(site), 0o644))
 	run := filepath.Join(n.dir, "run")
 	c.check(os.Mkdir(run, 0o755), os.Chown(run, 202, 200))
-	n.start()
 	return n
 }
 

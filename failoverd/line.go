@@ -92,6 +92,11 @@ type voice interface {
 	Close() error
 }
 
+// An asker is a voice that can ask a machine whether it is there.
+type asker interface {
+	Ask(self, addr netip.Addr) error
+}
+
 // An answerer is a voice that answers for addresses which are on no device.
 type answerer interface{ Answer([]netip.Addr) }
 
@@ -155,7 +160,11 @@ func (l *line) readClaims(v voice, g *group) {
 			l.deaf.Store(true)
 			return
 		}
-		if slices.Contains(shared, addr) && !slices.Equal(mac, l.seat.mac) {
+		switch {
+		case slices.Equal(mac, l.seat.mac):
+		case !slices.Contains(shared, addr):
+			g.neighbor(addr)
+		default:
 			select {
 			case g.claims <- claim{addr, mac}:
 			default:

@@ -68,9 +68,13 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		rep.ident = newIdentity(env, rep, copying.session())
 	}
 	rep.publish()
-	h := household{env: env, rep: rep, metrics: &metrics, guard: &guard.Guard{}, sync: newTogether()}
+	h := household{env: env, rep: rep, metrics: &metrics, guard: &guard.Guard{}, sync: newTogether(), sides: sides(cfg)}
 	if copying != nil {
 		h.gate = copying
+	}
+	beats := openHeartbeat(env, rep, cfg)
+	if beats != nil {
+		h.cable = beats.cable
 	}
 	tasks := []daemon.Task{{Name: "guard", Run: func(ctx context.Context) error {
 		return h.guard.Run(ctx, func(err error) { env.Log.Warn("starting another guard", "err", err) })
@@ -108,6 +112,10 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	)
 	if copying != nil {
 		tasks = append(tasks, copying.tasks(rep)...)
+	}
+	tasks = append(tasks, h.asking())
+	if beats != nil {
+		tasks = append(tasks, beats.tasks(groups)...)
 	}
 	tasks = append(tasks, newWorth(env, rep, groups).tasks()...)
 	env.Ready()

@@ -15,8 +15,8 @@ import (
 	"clinicgate/firmware/lab/netns"
 )
 
-// beat is the time between two probes: 1000 a second.
-const beat = time.Millisecond
+// probeEvery is the time between two probes: 1000 a second.
+const probeEvery = time.Millisecond
 
 // A stream is probes sent from a workstation through the pair to a server, which
 // sends each back.
@@ -82,7 +82,7 @@ func (s *stream) send() {
 			return
 		default:
 		}
-		at = unix.NsecToTimespec(at.Nano() + int64(beat))
+		at = unix.NsecToTimespec(at.Nano() + int64(probeEvery))
 		for unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &at, nil) == unix.EINTR {
 		}
 		s.mu.Lock()
@@ -107,7 +107,7 @@ func (s *stream) receive() {
 			select {
 			case <-s.stop:
 				return
-			case <-time.After(beat): // ICMP said that the way is closed
+			case <-time.After(probeEvery): // ICMP said that the way is closed
 			}
 		}
 	}
@@ -157,13 +157,13 @@ func TestStream(t *testing.T) {
 	s := &stream{}
 	start := time.Now().Add(-time.Second)
 	for i := range 100 {
-		s.sent = append(s.sent, start.Add(time.Duration(i)*beat))
+		s.sent = append(s.sent, start.Add(time.Duration(i)*probeEvery))
 		s.back = append(s.back, i < 40 || i > 42)
 	}
-	if lost, hole := s.since(start); lost != 3 || hole != 4*beat {
+	if lost, hole := s.since(start); lost != 3 || hole != 4*probeEvery {
 		t.Errorf("got %d lost, a hole of %v; want 3, 4ms", lost, hole)
 	}
-	if lost, hole := s.since(start.Add(50 * beat)); lost != 0 || hole != 0 {
+	if lost, hole := s.since(start.Add(50 * probeEvery)); lost != 0 || hole != 0 {
 		t.Errorf("later: got %d lost, a hole of %v; want none", lost, hole)
 	}
 }

@@ -35,6 +35,7 @@ type report struct {
 	groups []wire.Group
 	seen   []time.Time // when each group's peer was last told of: a wire file's times jump with the clock
 	flaws  []wire.Flaw
+	cable  *wire.Cable
 }
 
 func newReport(env *daemon.Env, metrics *metric.Set, cfg config.Config) *report {
@@ -83,7 +84,7 @@ var roles = [...]string{vrrp.Initialize: wire.RoleInit, vrrp.Backup: wire.RoleBa
 // publish writes failoverd.json unless nothing changed.
 func (r *report) publish() {
 	r.mu.Lock()
-	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire(), Flaws: r.flaws}
+	file := wire.Failover{Groups: append([]wire.Group{}, r.groups...), Flows: r.flows.wire(), Flaws: r.flaws, Cable: r.cable}
 	file.Tunnel = r.ident.wire(lead(r.groups))
 	r.mu.Unlock()
 	if err := r.env.Publish(wire.FailoverFile, &file); err != nil {

@@ -40,6 +40,9 @@ func (r *Router) Priority() uint8 {
 	return r.cfg.Priority
 }
 
+// Silent reports whether the router took over and does not say so yet.
+func (r *Router) Silent(now time.Time) bool { return now.Before(r.taking) }
+
 // take claims before it speaks: one advertisement of lower priority, and the old
 // Active router would assert itself.
 func (r *Router) take(now time.Time, reason string) []Action {

@@ -134,6 +134,20 @@ func (r *Router) Deadline() time.Time {
 	return r.deadline
 }
 
+// Doubt returns when the Active router's advertisements count as missing, half way to
+// the deadline: time to ask elsewhere whether it lives. The zero time: they don't.
+func (r *Router) Doubt() time.Time {
+	if r.status.State != Backup {
+		return time.Time{}
+	}
+	return r.deadline.Add(-3 * r.heard / 2)
+}
+
+// Better reports whether a Backup router hears an Active one that it is to replace.
+func (r *Router) Better(now time.Time) bool {
+	return r.status.State == Backup && now.Sub(r.status.PeerSeen) < 3*r.heard
+}
+
 // Step moves the router and returns what to do. now must not go backwards; a
 // time with a monotonic reading does not.
 func (r *Router) Step(now time.Time, ev Event) []Action {

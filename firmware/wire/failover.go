@@ -9,6 +9,7 @@ type Failover struct {
 	Flows  *Flows      `json:"flows,omitempty"`  // absent: connections are not passed on
 	Tunnel *PairTunnel `json:"tunnel,omitempty"` // absent: there is no [pair]
 	Flaws  []Flaw      `json:"flaws,omitempty"`  // what makes this box the worse gateway
+	Cable  *Cable      `json:"cable,omitempty"`  // absent: no second heartbeat
 }
 
 // PairTunnel says which box runs the site's identity at the hub.
@@ -17,6 +18,22 @@ type PairTunnel struct {
 	Floor time.Time `json:"floor,omitzero"` // a call to the hub by either box had this time; the next must have a later one
 	// By how much the other box's clock is ahead of this one's.
 	PeerAheadMS int64 `json:"peer_ahead_ms,omitempty"`
+}
+
+// Cable is the second heartbeat: what the other box says over the cable.
+type Cable struct {
+	Alive   bool      `json:"alive"`
+	Since   time.Time `json:"since"`             // of Alive's present value
+	Refused uint64    `json:"refused,omitempty"` // since the start: beats that were not the other box's
+	Other   []Other   `json:"other,omitempty"`   // what it said last, by group
+}
+
+// Other is the other box's part in a group, in its own words.
+type Other struct {
+	Group    string `json:"group"`
+	Role     string `json:"role"`
+	Priority int    `json:"priority"`
+	Address  string `json:"address,omitempty"` // its own, where it advertises from
 }
 
 // Flaw is one reason why this box is a worse gateway than a healthy one.
