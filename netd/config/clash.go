@@ -57,6 +57,7 @@ func (r *reader) overlaps(c Config) {
 	for _, t := range c.Probe.Targets {
 		r.outside(claims, "net.probe.targets", t)
 	}
+	r.outside(claims, "net.probe.stamp", c.Probe.Stamp.Addr())
 	for _, t := range c.Six.Targets {
 		r.outside(claims, "net.ipv6.targets", t)
 	}

@@ -59,6 +59,9 @@ type Probe struct {
 	Every   time.Duration
 	Lost    int // so many in a row unanswered: down
 	Back    int // so many in a row answered: up again
+
+	Stamp  netip.AddrPort // a STAMP reflector at the hub; invalid: none
+	Portal string         // a page that answers 204, to know sign-in pages by; empty: none
 }
 
 // Firewall says what the gateway itself answers.
@@ -103,6 +106,8 @@ type section struct {
 		Every   site.Duration `toml:"every"`
 		Lost    int           `toml:"lost"`
 		Back    int           `toml:"back"`
+		Stamp   string        `toml:"stamp"`
+		Portal  string        `toml:"portal"`
 	} `toml:"probe"`
 	Tunnel   []tunnelSection `toml:"tunnel"`
 	HA       *haSection      `toml:"ha"`

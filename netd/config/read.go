@@ -129,6 +129,8 @@ func (r *reader) probe(s *section, c *Config) {
 		}
 		c.Probe.Targets = append(c.Probe.Targets, a)
 	}
+	c.Probe.Stamp = r.reflector("net.probe.stamp", s.Probe.Stamp)
+	c.Probe.Portal = r.page("net.probe.portal", s.Probe.Portal)
 	c.Probe.Every = time.Duration(s.Probe.Every)
 	if c.Probe.Every < 50*time.Millisecond || c.Probe.Every > time.Minute {
 		r.bad("net.probe.every", "got %v, want 50ms to 1m", c.Probe.Every)

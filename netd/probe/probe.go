@@ -47,16 +47,24 @@ func Open(ctx context.Context, dev string, mark uint32, targets []netip.Addr) (*
 const icmpFilter = 1
 
 func bind(fd int, dev string, mark uint32) error {
-	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, dev); err != nil {
-		return fmt.Errorf("bind to device: %w", err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
-		return fmt.Errorf("set mark: %w", err)
+	if err := bindTo(fd, dev, mark); err != nil {
+		return err
 	}
 	// Whatever else pings do on this port must cost us nothing.
 	keep := ^uint32(1 << typeEchoReply)
 	if err := unix.SetsockoptInt(fd, unix.SOL_RAW, icmpFilter, int(int32(keep))); err != nil {
 		return fmt.Errorf("set filter: %w", err)
+	}
+	return nil
+}
+
+// bindTo keeps a socket to one device and one routing table.
+func bindTo(fd int, dev string, mark uint32) error {
+	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, dev); err != nil {
+		return fmt.Errorf("bind to device: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		return fmt.Errorf("set mark: %w", err)
 	}
 	return nil
 }
@@ -78,6 +86,16 @@ func (p *Prober) Send(round uint64) error {
 	}
 	if len(errs) == len(p.targets) {
 		return errors.Join(errs...)
+	}
+	return nil
+}
+
+// SendOne sends a round that is one echo, to another target each time.
+func (p *Prober) SendOne(round uint64) error {
+	e, t := p.self, p.targets[round%uint64(len(p.targets))]
+	e.round = round
+	if _, err := p.conn.WriteToIP(e.marshal(), &net.IPAddr{IP: t.AsSlice()}); err != nil {
+		return fmt.Errorf("probe %s: %w", t, err)
 	}
 	return nil
 }
