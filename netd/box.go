@@ -217,6 +217,7 @@ func (b *box) refresh(now time.Time) {
 	for _, u := range b.ups {
 		u.doubt(now)
 		u.meter(b.links[u.cfg.Port], now)
+		u.walk(now)
 	}
 	if err := b.volumes.keep(now, false); err != nil {
 		b.env.Log.Error("volumes", "err", err)
@@ -250,6 +251,9 @@ func (b *box) settle(now time.Time) {
 		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
 		b.metrics.Counter("netd_switches_total", "Times that new flows were sent by another uplink.").Inc()
 		b.active, b.news = active, true
+	}
+	for i, share := range b.percent() {
+		b.ups[i].share = share
 	}
 	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
 	b.forget(ups)
@@ -363,7 +367,7 @@ func (b *box) keepFirewall(ctx context.Context) error {
 
 // publish states the faults and the wire file.
 func (b *box) publish(now time.Time) {
-	s := b.snapshot()
+	s := b.snapshot(now)
 	faults := s.Faults(now)
 	for _, id := range report.IDs() {
 		b.env.Faults.Keep(id, faults[id]...)
@@ -377,18 +381,17 @@ func (b *box) publish(now time.Time) {
 	b.shown.Store(&shown{Net: n, Plan: lines(b.applied)})
 }
 
-func (b *box) snapshot() report.Snapshot {
+func (b *box) snapshot(now time.Time) report.Snapshot {
 	lan := b.links[b.cfg.LAN.Port]
 	s := report.Snapshot{
 		LAN:    wire.LAN{Port: b.cfg.LAN.Port, Carrier: lan.Carrier, Address: b.cfg.LAN.Address.String()},
 		LANWhy: lan.Why(), Active: b.active, Firewall: b.unsafe, Kernel: b.refused, Settings: b.settings, Started: b.started,
 	}
-	shares := b.percent()
-	for i, u := range b.ups {
+	for _, u := range b.ups {
 		l := b.links[u.cfg.Port]
 		s.Uplinks = append(s.Uplinks, report.Uplink{
 			Config: u.cfg, Status: u.machine.Status(), Address: u.address, Gateway: u.gateway, Rx: l.Rx, Tx: l.Tx,
-			Use: report.Use{Share: shares[i], Month: u.month, Rx: u.rx, Tx: u.tx},
+			Use: report.Use{Share: u.share, Path: u.measured(now), Month: u.month, Rx: u.rx, Tx: u.tx},
 		})
 	}
 	for _, t := range b.tunnels {

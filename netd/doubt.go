@@ -45,9 +45,14 @@ func (u *uplinkHands) sense(now time.Time, late bool) {
 	}
 }
 
-// send sends the round; what can't be sent counts as unanswered.
+// send sends the round, to one target after the other where bytes cost; what can't
+// be sent counts as unanswered.
 func (u *uplinkHands) send() {
-	if err := u.prober.Send(u.round); err != nil {
+	send := u.prober.Send
+	if u.cfg.Metered {
+		send = u.prober.SendOne
+	}
+	if err := send(u.round); err != nil {
 		u.b.env.Log.Debug("probe", "uplink", u.cfg.Name, "err", err)
 	}
 }

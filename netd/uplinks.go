@@ -46,6 +46,9 @@ type uplinkHands struct {
 	counted link.State // at metered
 	metered time.Time
 	rx, tx  float64 // bits a second, lately
+	share   int     // percent of new flows
+	path    path
+	named   []netip.Addr // resolvers, by the DHCP server
 	round   uint64
 	next    time.Time // of the next round
 }
@@ -143,6 +146,7 @@ func (u *uplinkHands) unplug() {
 		u.prober.Close()
 	}
 	u.sizing.close()
+	u.closePath()
 	if u.tap != nil {
 		u.tap.Close()
 		u.tap = nil
@@ -180,19 +184,24 @@ func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
 		return
 	}
 	u.b.env.Log.Info("lease", "uplink", u.cfg.Name, "address", l.Address, "gateway", l.Gateway, "why", why)
-	u.address, u.gateway = l.Address, l.Gateway
+	u.address, u.gateway, u.named = l.Address, l.Gateway, l.DNS
 	u.machine.Address(true, why, now)
 }
 
 // probe sends a round when it is time for one. It runs after settle, so that the
 // way out is there.
 func (u *uplinkHands) probe(now time.Time) {
+	if u.next.Sub(now) > u.pace() { // it has come into use
+		u.next = now
+	}
 	if u.prober == nil || !u.address.IsValid() || !u.b.safe || now.Before(u.next) {
 		return
 	}
-	u.next = u.next.Add(u.b.cfg.Probe.Every)
+	every := u.pace()
+	u.machine.Pace(every)
+	u.next = u.next.Add(every)
 	if u.next.Before(now) { // we were asleep: don't make up for it
-		u.next = now.Add(u.b.cfg.Probe.Every)
+		u.next = now.Add(every)
 	}
 	u.round++
 	u.machine.Sent(u.round, now)

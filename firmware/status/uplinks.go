@@ -17,7 +17,7 @@ func Uplinks(net Seen[wire.Net], now time.Time) string {
 	fmt.Fprintf(&b, "%-12s %-9s %5s %8s %8s %6s %9s %9s\n", "LINE", "STATE", "FLOWS", "RTT MS", "JITTER", "LOSS", "IN BIT/S", "OUT BIT/S")
 	for _, u := range net.V.Uplinks {
 		fmt.Fprintf(&b, "%-12s %-9s %4d%% %8s %8s %5.0f%% %9s %9s\n", u.Name, u.State, u.Share,
-			measured(u.RTTMS), measured(u.JitterMS), u.LossPct, rate(u.RxBPS), rate(u.TxBPS))
+			measured(u.RTTMS), measured(max(u.JitterOutMS, u.JitterInMS)), u.LossPct, rate(u.RxBPS), rate(u.TxBPS))
 		indent(&b, fmt.Sprintf("%s, for %s: %s", u.Port, age(u.Since, now), ascii(u.Reason)))
 		if use := usage(u); use != "" {
 			indent(&b, use)

@@ -13,7 +13,7 @@ func TestUplinksFit(t *testing.T) {
 	u := wire.Uplink{
 		Name: "twelve-chars", Port: "wan1", State: wire.UplinkNoAddress, Reason: "no DHCP server answers\x1b[2J", Since: now.Add(-3 * time.Hour),
 		RTTMS: 1234.56, LossPct: 100,
-		UplinkUse: wire.UplinkUse{Share: 100, JitterMS: 999.9, RxBPS: 999.9e6, TxBPS: 1e9, Role: "last-resort", LossInPct: 12.5,
+		UplinkUse: wire.UplinkUse{Share: 100, JitterOutMS: 1.5, JitterInMS: 999.9, RxBPS: 999.9e6, TxBPS: 1e9, Role: "last-resort", LossInPct: 12.5,
 			Month: &wire.Month{Since: now, Bytes: 999e9, Cap: 1000e9, Cost: 12345.678}},
 	}
 	got := Uplinks(Seen[wire.Net]{Presence: Live, V: &wire.Net{Uplinks: []wire.Uplink{u}}}, now)

@@ -5,15 +5,17 @@ import "time"
 // UplinkUse is what an uplink is used for and what was measured of it. Fields that
 // are zero are unknown, or none.
 type UplinkUse struct {
-	Role       string  `json:"role,omitempty"`      // in force: primary, shared, last-resort
-	Share      int     `json:"share_pct,omitempty"` // of new flows of no particular class
-	Portal     string  `json:"portal,omitempty"`    // host of the sign-in page
-	JitterMS   float64 `json:"jitter_ms,omitempty"`
-	LossOutPct float64 `json:"loss_out_pct,omitempty"` // of what is sent, as the reflector counts
-	LossInPct  float64 `json:"loss_in_pct,omitempty"`  // of what comes back
-	RxBPS      float64 `json:"rx_bps,omitempty"`       // bits a second, lately
-	TxBPS      float64 `json:"tx_bps,omitempty"`
-	Month      *Month  `json:"month,omitempty"`
+	Role   string `json:"role,omitempty"`      // in force: primary, shared, last-resort
+	Share  int    `json:"share_pct,omitempty"` // of new flows of no particular class
+	Portal string `json:"portal,omitempty"`    // host of the sign-in page
+	// Of the way to the STAMP reflector, and back.
+	JitterOutMS float64 `json:"jitter_out_ms,omitempty"`
+	JitterInMS  float64 `json:"jitter_in_ms,omitempty"`
+	LossOutPct  float64 `json:"loss_out_pct,omitempty"` // of what is sent, as the reflector counts
+	LossInPct   float64 `json:"loss_in_pct,omitempty"`  // of what comes back
+	RxBPS       float64 `json:"rx_bps,omitempty"`       // bits a second, lately
+	TxBPS       float64 `json:"tx_bps,omitempty"`
+	Month       *Month  `json:"month,omitempty"`
 }
 
 // Month is what went through an uplink in its current month, both directions.

@@ -2,10 +2,12 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/config"
+	"clinicgate/netd/stamp"
 	"clinicgate/netd/volume"
 )
 
@@ -14,11 +16,14 @@ type Use struct {
 	Share  int // percent of the new flows of no particular class
 	Month  volume.Record
 	Rx, Tx float64 // bits a second, lately
+	Path   stamp.Result
 }
 
 func (u Uplink) use() wire.UplinkUse {
 	w := wire.UplinkUse{
 		Role: u.Config.Role, Share: u.Use.Share, Portal: u.Status.Portal,
+		JitterOutMS: millis(u.Use.Path.JitterOut), JitterInMS: millis(u.Use.Path.JitterIn),
+		LossOutPct: tenth(u.Use.Path.LossOut), LossInPct: tenth(u.Use.Path.LossIn),
 		RxBPS: float64(int(u.Use.Rx)), TxBPS: float64(int(u.Use.Tx)),
 	}
 	if volume.Spent(u.Use.Month.Bytes, u.Config.Cap) {
@@ -31,6 +36,9 @@ func (u Uplink) use() wire.UplinkUse {
 	}
 	return w
 }
+
+// tenth rounds a percentage.
+func tenth(v float64) float64 { return math.Round(v*10) / 10 }
 
 // capFaults says when the month's bytes run out.
 func (u Uplink) capFaults(add adder) {

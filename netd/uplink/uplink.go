@@ -139,6 +139,9 @@ func (m *Machine) enter(state, reason string, now time.Time) {
 	m.st.Reason = reason
 }
 
+// Pace tells how often probes are sent from now on.
+func (m *Machine) Pace(every time.Duration) { m.cfg.Every = every }
+
 // Sent tells that round seq of probes left.
 func (m *Machine) Sent(seq uint64, now time.Time) {
 	m.probes = append(m.probes, probe{seq: seq, sent: now})
