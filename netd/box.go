@@ -258,6 +258,7 @@ func (b *box) settle(now time.Time) {
 	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
 	b.forget(ups)
 	b.lookAtTurn(now)
+	b.offers.follow(b)
 	for _, t := range b.tunnels {
 		t.follow(now)
 	}

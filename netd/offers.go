@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 
 	"clinicgate/firmware/daemon"
@@ -13,6 +14,10 @@ import (
 	"clinicgate/firmware/wirefile"
 	"clinicgate/netd/config"
 	"clinicgate/netd/dhcpd"
+	"clinicgate/netd/plan"
+	"clinicgate/netd/resolver"
+	"clinicgate/netd/resolver/upstream"
+	"clinicgate/netd/uplink"
 )
 
 // offers are the services of the clinic's zones. Each runs by itself, keeps its own
@@ -20,7 +25,11 @@ import (
 type offers struct {
 	env  *daemon.Env
 	cfg  config.Config
-	dhcp []*dhcpd.Server // as cfg.DHCP
+	dhcp []*dhcpd.Server  // as cfg.DHCP
+	dns  *resolver.Server // nil: not offered
+
+	ways   []upstream.Way // as told to dns, and the active one
+	active int
 }
 
 func newOffers(env *daemon.Env, cfg config.Config) *offers {
@@ -28,7 +37,26 @@ func newOffers(env *daemon.Env, cfg config.Config) *offers {
 	for _, zone := range cfg.DHCP {
 		o.dhcp = append(o.dhcp, dhcpd.New(zone, cfg, filepath.Join(env.State, "dhcp-"+zone.Zone), env.Log))
 	}
+	if cfg.DNS != nil {
+		o.dns = resolver.New(cfg, filepath.Join(env.State, "dns-cache"), plan.Mark, env.Log)
+	}
 	return o
+}
+
+// follow takes in what is known of the uplinks. The loop calls it.
+func (o *offers) follow(b *box) {
+	if o.dns == nil {
+		return
+	}
+	var ways []upstream.Way
+	for _, u := range b.ups {
+		usable := b.safe && u.address.IsValid() && uplink.Usable(u.machine.Status().State)
+		ways = append(ways, upstream.Way{Name: u.cfg.Name, Port: u.cfg.Port, Usable: usable, Servers: u.dns})
+	}
+	if b.active != o.active || !reflect.DeepEqual(ways, o.ways) {
+		o.ways, o.active = ways, b.active
+		o.dns.Follow(ways, b.active)
+	}
 }
 
 // tasks are what runs beside the loop.
@@ -36,6 +64,9 @@ func (o *offers) tasks() []daemon.Task {
 	tasks := []daemon.Task{{Name: "role", Run: o.followRole}}
 	for i, s := range o.dhcp {
 		tasks = append(tasks, daemon.Task{Name: "dhcp " + o.cfg.DHCP[i].Zone, Run: s.Run})
+	}
+	if o.dns != nil {
+		tasks = append(tasks, daemon.Task{Name: "dns", Run: o.dns.Run})
 	}
 	return tasks
 }
@@ -71,7 +102,12 @@ func (o *offers) tell(n *wire.Net) {
 		n.DHCP = append(n.DHCP, w)
 		faults = append(faults, f...)
 	}
-	for _, id := range dhcpd.IDs() {
+	if o.dns != nil {
+		w, f := o.dns.State()
+		n.DNS = w
+		faults = append(faults, f...)
+	}
+	for _, id := range append(dhcpd.IDs(), resolver.IDs()...) {
 		o.env.Faults.Keep(id, slices.DeleteFunc(slices.Clone(faults), func(f wire.Fault) bool { return f.ID != id })...)
 	}
 }

@@ -30,7 +30,8 @@ type uplinkHands struct {
 
 	address netip.Prefix // invalid: none
 	gateway netip.Addr
-	asked   bool // the DHCP client has told something
+	asked   bool         // the DHCP client has told something
+	dns     []netip.Addr // that its server names
 
 	index      int             // of the port while it is plugged in, 0: it is not
 	plugged    context.Context // ends when it is unplugged
@@ -174,7 +175,10 @@ func (u *uplinkHands) doubt(now time.Time) {
 
 // leased takes in what the DHCP client says. A renewed lease changes nothing.
 func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
-	u.asked = true
+	u.asked, u.dns = true, nil
+	if l != nil {
+		u.dns = l.DNS
+	}
 	if l == nil {
 		u.address, u.gateway = netip.Prefix{}, netip.Addr{}
 		u.machine.Address(false, why, now)

@@ -9,6 +9,7 @@ type Net struct {
 	Uplinks []Uplink `json:"uplinks"`
 	Active  string   `json:"active,omitempty"` // uplink that new flows take; empty: none usable
 	Tunnels []Tunnel `json:"tunnels"`
+	DNS     *DNS     `json:"dns,omitempty"`
 	DHCP    []DHCP   `json:"dhcp,omitempty"` // zones whose devices get addresses
 }
 

@@ -21,3 +21,27 @@ type Lease struct {
 	Until   time.Time `json:"until"`
 	Live    bool      `json:"live"` // false: it is over, and kept for the device
 }
+
+// DNS is the resolver of the clinic's devices.
+type DNS struct {
+	Answers bool         `json:"answers"`
+	Names   int          `json:"names"`   // answers that are remembered
+	Bytes   int          `json:"bytes"`   // of them
+	Hits    uint64       `json:"hits"`    // since the start: answered from them
+	Asked   uint64       `json:"asked"`   // ... by others
+	Local   uint64       `json:"local"`   // ... with the clinic's own names
+	Stale   uint64       `json:"stale"`   // ... with old answers, as nobody could be asked
+	Refused uint64       `json:"refused"` // answers that led into the clinic
+	Limited uint64       `json:"limited"` // questions of devices that ask too often
+	Servers []NameServer `json:"servers"`
+}
+
+// NameServer is one that is asked, by one uplink.
+type NameServer struct {
+	Address  string  `json:"address"`
+	Via      string  `json:"via,omitempty"` // uplink; empty: as the routing table says
+	Answers  uint64  `json:"answers"`
+	Failures uint64  `json:"failures"`
+	InRow    int     `json:"in_row"` // failures since the last answer
+	RTTMS    float64 `json:"rtt_ms"` // smoothed; 0 while unknown
+}
