@@ -15,6 +15,7 @@ import (
 
 	"clinicgate/firmware/status"
 	"clinicgate/firmware/wire"
+	"clinicgate/firmware/wirefile"
 )
 
 func netCommand(o *options) *cobra.Command {
@@ -42,7 +43,45 @@ func netCommand(o *options) *cobra.Command {
 			return showLeases(cmd.OutOrStdout(), list)
 		},
 	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "dns",
+		Short: "who answers names, and how well",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := wirefile.Read[wire.Net](o.source.Run, wire.NetFile)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), struct {
+					V   int       `json:"v"`
+					DNS *wire.DNS `json:"dns"`
+				}{1, n.DNS})
+			}
+			return showDNS(cmd.OutOrStdout(), n.DNS)
+		},
+	})
 	return cmd
+}
+
+// showDNS prints the resolver's memory and the name servers it asks.
+func showDNS(out io.Writer, d *wire.DNS) error {
+	if d == nil {
+		_, err := fmt.Fprintln(out, "this site has no resolver (net.dns)")
+		return err
+	}
+	if !d.Answers {
+		fmt.Fprintln(out, "THE RESOLVER DOES NOT ANSWER (gatectl doctor says why)")
+	}
+	fmt.Fprintf(out, "remembered: %d answers, %d KiB\n", d.Names, d.Bytes>>10)
+	fmt.Fprintf(out, "answered:   %d from memory, %d asked of others, %d own names, %d old answers\n", d.Hits, d.Asked, d.Local, d.Stale)
+	fmt.Fprintf(out, "refused:    %d answers that led into the clinic, %d questions of who asks too often\n\n", d.Refused, d.Limited)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tBY\tANSWERS\tFAILURES\tIN A ROW\tMS")
+	for _, s := range d.Servers {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%.0f\n", s.Address, or(s.Via, "-"), s.Answers, s.Failures, s.InRow, s.RTTMS)
+	}
+	return w.Flush()
 }
 
 // showLeases prints a line for each. What a device calls itself is its own word.
