@@ -115,6 +115,15 @@ func (a *authority) holder(cert *x509.Certificate, now time.Time) (trust.Holder,
 	return in.Holder(cert, a.rules, now)
 }
 
+// signer decides about a professional's certificate for signing.
+func (a *authority) signer(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
+	in := a.staff.now.Load()
+	if in == nil {
+		return trust.Holder{}, notReady()
+	}
+	return in.Signer(cert, a.rules, now)
+}
+
 // patient decides about a patient's.
 func (a *authority) patient(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
 	in := a.patients.now.Load()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"clinicgate/cardauth/config"
+	"clinicgate/cardauth/consent"
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/presence"
 	"clinicgate/cardauth/serve"
@@ -52,9 +53,14 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	defer trace.close()
+	consents, err := consent.Open(filepath.Join(env.State, "consents.json"))
+	if err != nil {
+		return err
+	}
+	pub.consents = consents
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
-		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Publish: pub.publish,
+		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Publish: pub.publish,
 		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
 		Happened: trace.happened, Faults: env.Faults, Log: env.Log,
 	})
@@ -68,12 +74,14 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	}
 	reload(time.Now())
 	door := front{clinic, trace}
-	api := &serve.Server{Desk: door, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
+	care := ward{clinic, trace, consents, cfg.Site}
+	api := &serve.Server{Desk: door, Ward: care, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},
 		daemon.Task{Name: "trace", Run: trace.run},
 		daemon.Task{Name: "lease", Run: daemon.Every(leaseStep, func(time.Time) { clinic.Republish() })},
+		daemon.Task{Name: "emergencies", Run: daemon.Every(time.Minute, func(time.Time) { care.Remind() })},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},
 		daemon.Task{Name: "login endpoint", Run: func(ctx context.Context) error {
 			return listen(ctx, env, cfg.Listen, keys.TLS(), api.Handler(), func() {

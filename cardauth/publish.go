@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"clinicgate/cardauth/consent"
 	"clinicgate/cardauth/presence"
 	"clinicgate/cardauth/serve"
 	"clinicgate/cardauth/session"
@@ -16,7 +17,8 @@ type publisher struct {
 	env  *daemon.Env
 	keys wire.JWKS
 	// strict is the site's rule that reading wants care.
-	strict bool
+	strict   bool
+	consents *consent.Book
 }
 
 // grain is how finely the time of the last proof is published: it moves four
@@ -26,6 +28,9 @@ const grain = 10 * time.Second
 func (p *publisher) publish(s presence.State) {
 	card := p.card(s.Readers, s.Sessions)
 	card.Care, card.ReadsNeedCare = care(s.Care), p.strict
+	if p.consents != nil {
+		card.Consents = p.consents.Wire()
+	}
 	if len(s.Sessions) > 0 {
 		card.LeaseMS = lease(sinceBoot())
 	}

@@ -42,6 +42,7 @@ type Event struct {
 
 	// Of an emergency: what the doctor's card signed, and with which key.
 	Statement   []byte
+	Signed      []byte // what the key signed; the statement's SHA-256 is in it
 	Signature   []byte
 	Certificate []byte // DER
 }
@@ -200,7 +201,7 @@ func (e Event) entities() []entity {
 	for _, d := range []struct {
 		name string
 		raw  []byte
-	}{{"statement", e.Statement}, {"signature", e.Signature}, {"certificate", e.Certificate}} {
+	}{{"statement", e.Statement}, {"signed", e.Signed}, {"signature", e.Signature}, {"certificate", e.Certificate}} {
 		if len(d.raw) > 0 {
 			more = append(more, detail{Type: d.name, Bytes: base64.StdEncoding.EncodeToString(d.raw)})
 		}

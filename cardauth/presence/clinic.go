@@ -46,6 +46,8 @@ type Setup struct {
 	Holder func(*x509.Certificate, time.Time) (trust.Holder, error)
 	// Patient says the same of a patient's card. Readers for patients need it.
 	Patient func(*x509.Certificate, time.Time) (trust.Holder, error)
+	// Signer says whose signature a certificate stands for.
+	Signer func(*x509.Certificate, time.Time) (trust.Holder, error)
 	// Pseudonym is what a patient is called outside this program.
 	Pseudonym func(number string) string
 	Rules     session.Rules

@@ -39,6 +39,7 @@ type reader struct {
 	cancel   context.CancelFunc
 	seen     chan pcsc.State // the latest only
 	logins   chan *login
+	signs    chan *signing
 	outs     chan string // session ids to log out
 
 	now      pcsc.State
@@ -52,7 +53,7 @@ type reader struct {
 func newReader(c *Clinic, bus Bus, name string, cancel context.CancelFunc) *reader {
 	return &reader{
 		c: c, bus: bus, name: name, cancel: cancel,
-		seen: make(chan pcsc.State, 1), logins: make(chan *login), outs: make(chan string),
+		seen: make(chan pcsc.State, 1), logins: make(chan *login), signs: make(chan *signing), outs: make(chan string),
 	}
 }
 
@@ -78,6 +79,9 @@ func (r *reader) run(ctx context.Context) {
 			r.look(s)
 		case l := <-r.logins:
 			l.done <- r.login(l)
+		case q := <-r.signs:
+			s, err := r.sign(q)
+			q.done <- signed{s, err}
 		case id := <-r.outs:
 			r.logout(id)
 		case <-beat.C:

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -58,6 +59,7 @@ type Server struct {
 	// Admits says whether this is the certificate of a workstation where cards
 	// of that room may be used. Other devices have certificates too.
 	Admits func(cert *x509.Certificate, room string) bool
+	Ward   Ward // nil: only logins
 	Log    *slog.Logger
 
 	busy chan struct{}
@@ -71,6 +73,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/renew", s.renew)
 	mux.HandleFunc("POST /v1/logout", s.logout)
 	mux.HandleFunc("GET /v1/state", s.state)
+	s.careRoutes(mux)
 	return mux
 }
 
@@ -115,9 +118,29 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// readLogin reads the body into a buffer of ours and wipes that. What lies in the
-// buffers of net/http and crypto/tls is out of reach.
+// readLogin reads a login's body.
 func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
+	var body struct {
+		Room    string `json:"room"`
+		PIN     pin    `json:"pin"`
+		LastTry bool   `json:"last_try"`
+		Card    string `json:"card"` // "patient": the one in the room's reader for patients
+	}
+	if err := readSecret(w, r, &body); err != nil {
+		clear(body.PIN)
+		return session.Login{}, fmt.Errorf(`%w, want {"room":"…","pin":"…"} with strings`, err)
+	}
+	if body.Card != "" && body.Card != wire.RolePatient {
+		clear(body.PIN)
+		return session.Login{}, errors.New(`want "card":"patient" or none`)
+	}
+	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry, Patient: body.Card == wire.RolePatient}, nil
+}
+
+// readSecret reads a small JSON body into a buffer of ours and wipes that. What
+// lies in the buffers of net/http and crypto/tls is out of reach. An error does not
+// quote the body.
+func readSecret(w http.ResponseWriter, r *http.Request, into any) error {
 	// Only a writer of a test can't set deadlines.
 	deadline := http.NewResponseController(w).SetReadDeadline
 	_ = deadline(time.Now().Add(bodyTime))
@@ -127,26 +150,14 @@ func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
 	n, err := io.ReadFull(r.Body, buf)
 	switch {
 	case err == nil:
-		return session.Login{}, errors.New("body too long")
+		return errors.New("body too long")
 	case !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF):
-		return session.Login{}, errors.New("body not read in time")
+		return errors.New("body not read in time")
 	}
-	var body struct {
-		Room    string `json:"room"`
-		PIN     pin    `json:"pin"`
-		LastTry bool   `json:"last_try"`
-		Card    string `json:"card"` // "patient": the one in the room's reader for patients
+	if json.Unmarshal(buf[:n], into) != nil {
+		return errors.New("body is not as it should be")
 	}
-	if err := json.Unmarshal(buf[:n], &body); err != nil {
-		clear(body.PIN)
-		// The decoder's words may quote the body.
-		return session.Login{}, errors.New(`want {"room":"…","pin":"…"} with strings`)
-	}
-	if body.Card != "" && body.Card != wire.RolePatient {
-		clear(body.PIN)
-		return session.Login{}, errors.New(`want "card":"patient" or none`)
-	}
-	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry, Patient: body.Card == wire.RolePatient}, nil
+	return nil
 }
 
 // pin is a JSON string as bytes that can be wiped; a Go string can't.
@@ -308,6 +319,11 @@ var status = map[session.Kind]int{
 	session.Failed:    http.StatusServiceUnavailable,
 	session.NotReady:  http.StatusServiceUnavailable,
 	session.NotKept:   http.StatusServiceUnavailable,
+	session.NoSession: http.StatusUnauthorized,
+	session.NotYours:  http.StatusForbidden,
+	session.TooMany:   http.StatusTooManyRequests,
+	session.NoReason:  http.StatusBadRequest,
+	session.Unsigned:  http.StatusForbidden,
 	session.NotHere:   http.StatusForbidden,
 
 	session.PINAtReader: http.StatusBadRequest,

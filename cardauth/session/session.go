@@ -14,16 +14,17 @@ type Reason string
 
 // Reasons for the end of a session.
 const (
-	CardOut     Reason = "card-out"     // the reader saw it leave
-	CardChanged Reason = "card-changed" // another key answers in its place
-	CardLost    Reason = "card-lost"    // the reader can't reach it any more
-	CardSilent  Reason = "card-silent"  // no proof in time
-	LoggedOut   Reason = "logged-out"
-	Replaced    Reason = "replaced"    // someone logged in at the same reader
-	Roamed      Reason = "roamed"      // the same card logged in elsewhere
-	ReaderGone  Reason = "reader-gone" // unplugged, or pcscd died
-	Stopped     Reason = "stopped"     // cardauth ends
-	Distrusted  Reason = "distrusted"  // its card was revoked, or nobody vouches for it any more
+	CardOut       Reason = "card-out"     // the reader saw it leave
+	CardChanged   Reason = "card-changed" // another key answers in its place
+	CardLost      Reason = "card-lost"    // the reader can't reach it any more
+	CardSilent    Reason = "card-silent"  // no proof in time
+	LoggedOut     Reason = "logged-out"
+	Replaced      Reason = "replaced"    // someone logged in at the same reader
+	Roamed        Reason = "roamed"      // the same card logged in elsewhere
+	ReaderGone    Reason = "reader-gone" // unplugged, or pcscd died
+	Stopped       Reason = "stopped"     // cardauth ends
+	WrongPINGiven Reason = "wrong-pin"   // to sign: the card forgot the right one
+	Distrusted    Reason = "distrusted"  // its card was revoked, or nobody vouches for it any more
 )
 
 // A Session is a live card.

@@ -149,6 +149,26 @@ func (a *Anchors) Patient(cert *x509.Certificate, policy x509.OID, now time.Time
 	return Holder{wire.RolePatient, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
 }
 
+// Signer returns whose signatures the certificate stands for: a professional's,
+// by the card's key for that (key usage contentCommitment, RFC 5280 §4.2.1.3).
+func (a *Anchors) Signer(cert *x509.Certificate, rules Rules, now time.Time) (Holder, error) {
+	if err := a.chain(cert, rules.Policy, now, x509.ExtKeyUsageAny); err != nil {
+		return Holder{}, err
+	}
+	if cert.IsCA || cert.KeyUsage&x509.KeyUsageContentCommitment == 0 {
+		return Holder{}, fmt.Errorf("%w: it is a CA's, or key usage lacks contentCommitment", ErrUsage)
+	}
+	number := cert.Subject.SerialNumber
+	if !registration.MatchString(number) {
+		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
+	}
+	role, err := roleOf(cert, rules.Roles, number)
+	if err != nil {
+		return Holder{}, err
+	}
+	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+}
+
 // path finds a chain to a root with our policy in each certificate below it.
 func (a *Anchors) path(cert *x509.Certificate, policy x509.OID, now time.Time) error {
 	return a.chain(cert, policy, now, x509.ExtKeyUsageClientAuth)
