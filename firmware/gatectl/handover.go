@@ -10,15 +10,6 @@ import (
 	"clinicgate/firmware/status"
 )
 
-// pairCommand is what concerns the two boxes of a pair.
-func pairCommand(o *options) *cobra.Command {
-	pair := &cobra.Command{Use: "pair", Short: "the two boxes of a pair", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
-		return cmd.Help()
-	}}
-	pair.AddCommand(handoverCommand(o), releaseCommand(o))
-	return pair
-}
-
 func handoverCommand(o *options) *cobra.Command {
 	var hold bool
 	cmd := &cobra.Command{
