@@ -18,11 +18,12 @@ type figure struct {
 	PeerValue float64 `json:"peer_value"`
 	Ratio     float64 `json:"ratio"`
 	N         int     `json:"n"`
+	PeerN     int     `json:"peer_n"`
 }
 
 // compare makes a figure of the medians of two series.
 func compare(metric, unit string, ours []float64, peer string, theirs []float64) figure {
-	f := figure{Metric: metric, Value: median(ours), Unit: unit, Peer: peer, PeerValue: median(theirs), N: len(ours)}
+	f := figure{Metric: metric, Value: median(ours), Unit: unit, Peer: peer, PeerValue: median(theirs), N: len(ours), PeerN: len(theirs)}
 	if f.PeerValue != 0 {
 		f.Ratio = f.Value / f.PeerValue
 	}
@@ -41,7 +42,7 @@ func median(all []float64) float64 {
 func writeFigures(b *testing.B, name string, figures []figure) {
 	b.Helper()
 	for _, f := range figures {
-		fmt.Printf("%-28s %10.2f %-5s %10.2f %s (ratio %.2f, n %d)\n", f.Metric, f.Value, f.Unit, f.PeerValue, f.Peer, f.Ratio, f.N)
+		fmt.Printf("%-30s %10.2f %-5s (n %d) | %10.2f %s (n %d), ratio %.3f\n", f.Metric, f.Value, f.Unit, f.N, f.PeerValue, f.Peer, f.PeerN, f.Ratio)
 	}
 	data, err := json.MarshalIndent(figures, "", "  ")
 	if err != nil {

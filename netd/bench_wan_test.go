@@ -42,23 +42,34 @@ func BenchmarkWAN(b *testing.B) {
 	}
 	for range 3 {
 		play("netd", (*world).startBox, linkDownScene)
+		play("netd", (*world).startBox, loss30Scene)
 		play("netd", (*world).startBox, flapScene)
 		play("netd", (*world).startBox, lossScene)
+		play("fan", (*world).startBoxFan, lossScene)
+		play("fan", (*world).startBoxFan, silentScene(3*time.Second))
 		play("single", (*world).startSingle, lossScene)
 	}
 	play("mwan3", (*world).startMwan3, silentScene(150*time.Second))
 	play("mwan3", (*world).startMwan3, linkDownScene)
+	play("mwan3", (*world).startMwan3, loss30Scene)
 	play("mwan3", (*world).startMwan3, flapScene)
 	var figures []figure
-	for _, m := range []struct{ metric, unit string }{
-		{"silent.tunnel_hole_ms", "ms"}, {"silent.tunnel_up_hole_ms", "ms"}, {"silent.tcp_broken", "of 50"}, {"silent.plain_hole_ms", "ms"},
-		{"linkdown.tunnel_hole_ms", "ms"}, {"flap.tunnel_hole_ms", "ms"},
-	} {
-		figures = append(figures, compare("wan."+m.metric, m.unit, series["netd"+m.metric], mwan3, series["mwan3"+m.metric]))
+	add := func(name, metric, unit, ours, peer, theirs string) {
+		figures = append(figures, compare(name, unit, series[ours+metric], peer, series[theirs+metric]))
 	}
-	for _, m := range []string{"loss10.lost_pct", "loss10.lost_up_pct"} {
-		figures = append(figures, compare("wan."+m, "%", series["netd"+m], "single link", series["single"+m]))
+	for _, scene := range []string{"silent", "linkdown", "loss30", "flap"} {
+		add("wan."+scene+".tunnel_hole_ms", scene+".tunnel_hole_ms", "ms", "netd", mwan3, "mwan3")
+		add("wan."+scene+".tcp_broken", scene+".tcp_broken", "of 50", "netd", mwan3, "mwan3")
 	}
+	add("wan.silent.tunnel_up_hole_ms", "silent.tunnel_up_hole_ms", "ms", "netd", mwan3, "mwan3")
+	add("wan.silent.plain_hole_ms", "silent.plain_hole_ms", "ms", "netd", mwan3, "mwan3")
+	add("wan.linkdown.plain_hole_ms", "linkdown.plain_hole_ms", "ms", "netd", mwan3, "mwan3")
+	add("wan.loss30.lost_pct", "loss30.lost_pct", "%", "netd", mwan3, "mwan3")
+	add("wan.fan.silent.tunnel_hole_ms", "silent.tunnel_hole_ms", "ms", "fan", mwan3, "mwan3")
+	// To the hub there are copies in any case; back only where a fan stands before it.
+	add("wan.loss10.lost_up_pct", "loss10.lost_up_pct", "%", "netd", "single link", "single")
+	add("wan.loss10.lost_pct", "loss10.lost_pct", "%", "netd", "single link", "single")
+	add("wan.fan.loss10.lost_pct", "loss10.lost_pct", "%", "fan", "single link", "single")
 	writeFigures(b, "wan", figures)
 }
 
@@ -67,6 +78,13 @@ func BenchmarkWAN(b *testing.B) {
 func (w *world) startBox(bin string) {
 	w.startHub(bin)
 	w.startNetd(bin, nil)
+	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+}
+
+// startBoxFan is the same with a fan before the stock hub.
+func (w *world) startBoxFan(bin string) {
+	w.startFan(bin)
+	w.startNetd(bin, withFan)
 	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
 }
 
@@ -137,31 +155,52 @@ func silentScene(wait time.Duration) func(*world) map[string]float64 {
 			time.Sleep(100 * time.Millisecond)
 		}
 		v := s.since(cut.Add(-100 * time.Millisecond))
-		broken := 0.0
-		for _, k := range flows {
-			if k.givenUp() {
-				broken++
-			}
-		}
 		return map[string]float64{
 			"silent.tunnel_hole_ms": ms(v.back), "silent.tunnel_up_hole_ms": ms(v.over),
-			"silent.tcp_broken": broken, "silent.plain_hole_ms": ms(plain),
+			"silent.tcp_broken": broken(flows), "silent.plain_hole_ms": ms(plain),
 		}
 	}
 }
 
+// broken is how many of the connections a person would call so.
+func broken(flows []*talk) float64 {
+	n := 0.0
+	for _, k := range flows {
+		if k.givenUp() {
+			n++
+		}
+	}
+	return n
+}
+
 // linkDownScene: A's cable is pulled at the box.
 func linkDownScene(w *world) map[string]float64 {
-	s, _ := w.clinic()
+	s, flows := w.clinic()
+	w.must(w.hub.Addr("eth0", "192.0.2.3/24"))
+	w.echo(w.hub, "192.0.2.3:7001")
 	cut := time.Now()
 	w.run(w.ispA, "ip", "link", "set", "box", "down")
-	time.Sleep(15 * time.Second)
-	return map[string]float64{"linkdown.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back)}
+	plain := w.plain("192.0.2.3:7001", 10*time.Second)
+	time.Sleep(12*time.Second - time.Since(cut))
+	return map[string]float64{
+		"linkdown.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back),
+		"linkdown.tcp_broken":     broken(flows), "linkdown.plain_hole_ms": ms(plain),
+	}
+}
+
+// loss30Scene: A begins to lose three of ten packets in each direction.
+func loss30Scene(w *world) map[string]float64 {
+	s, flows := w.clinic()
+	begin := time.Now()
+	w.loses(w.ispA, "< 3")
+	time.Sleep(12 * time.Second)
+	v := s.since(begin)
+	return map[string]float64{"loss30.tunnel_hole_ms": ms(v.back), "loss30.lost_pct": v.lost, "loss30.tcp_broken": broken(flows)}
 }
 
 // flapScene: A dies and comes back, three times.
 func flapScene(w *world) map[string]float64 {
-	s, _ := w.clinic()
+	s, flows := w.clinic()
 	cut := time.Now()
 	for range 3 {
 		w.silence()
@@ -169,7 +208,7 @@ func flapScene(w *world) map[string]float64 {
 		w.revive()
 		time.Sleep(3 * time.Second)
 	}
-	return map[string]float64{"flap.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back)}
+	return map[string]float64{"flap.tunnel_hole_ms": ms(s.since(cut.Add(-100 * time.Millisecond)).back), "flap.tcp_broken": broken(flows)}
 }
 
 // lossScene: every provider loses 10 % of all packets, in each direction.
@@ -186,10 +225,14 @@ func lossScene(w *world) map[string]float64 {
 // lossy makes every provider lose a tenth of all packets.
 func (w *world) lossy() {
 	w.t.Helper()
-	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
-		w.run(isp, "nft",
-			"add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in numgen random mod 10 0 drop")
-	}
+	w.loses(w.ispA, "0")
+	w.loses(w.ispB, "0")
+}
+
+// loses makes a provider lose those of ten packets.
+func (w *world) loses(isp *netns.Space, ofTen string) {
+	w.t.Helper()
+	w.run(isp, "nft", "add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in numgen random mod 10 "+ofTen+" drop")
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
