@@ -10,11 +10,14 @@ LAB        = build/lab/bin/lab
 export CLINICGATE_BIN   = $(CURDIR)/build/lab/bin
 export CLINICGATE_IMAGE = $(CURDIR)/build/image/qemu-x86_64
 ifneq ($(shell id -u),0)
-SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE env "PATH=$(PATH)" GOCACHE=$(CURDIR)/build/rootcache GOMODCACHE=$(shell $(GO) env GOMODCACHE)
+SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE,PAIR_HOGS env "PATH=$(PATH)" GOCACHE=$(CURDIR)/build/rootcache GOMODCACHE=$(shell $(GO) env GOMODCACHE)
 EXEC = -exec '$(SUDO)'
 endif
 
-.PHONY: help deps build image run lab stop test check bench-boot fuzz lock clean
+PAIR_HOGS ?= 10m
+export PAIR_HOGS
+
+.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair fuzz lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -60,6 +63,10 @@ bench-tunnel: deps ## the tunnel's throughput beside stock wireguard-go: build/b
 
 bench-wan: deps ## a provider dies, beside mwan3's method: build/bench/wan.json
 	@$(GO) test ./netd $(EXEC) -run '^$$' -bench '^BenchmarkWAN$$' -benchtime 1x -timeout 30m
+
+BENCH ?= .
+bench-pair: deps ## a box of the pair dies, beside keepalived and conntrackd: build/bench/pair.json; BENCH=ours/fast: a part
+	@$(GO) test ./failoverd $(EXEC) -run '^$$' -bench '^BenchmarkPair$$/$(BENCH)' -benchtime 1x -timeout 60m
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -38,10 +39,25 @@ type crossing struct {
 // a filter is that lets a lost connection be reset, and strict for what passes.
 type gateway struct {
 	node
-	x *crossing
+	x        *crossing
+	name     string
+	interval time.Duration // 0: 50 ms
+	equal    bool          // nobody preempts, and both sides move together
 }
 
-func newCrossing(t *testing.T, copying bool) *crossing {
+func newCrossing(t testing.TB, copying bool) *crossing {
+	x := layCrossing(t)
+	x.a.configure(150, 2, 3, copying)
+	x.b.configure(100, 3, 2, copying)
+	x.a.start()
+	x.a.are(wire.RoleMaster)
+	x.b.start()
+	x.b.are(wire.RoleBackup)
+	return x
+}
+
+// layCrossing makes all but the pair's programs.
+func layCrossing(t testing.TB) *crossing {
 	c := newClinic(t)
 	lab.Require(t, lab.Program("iptables", "conntrack"))
 	x := &crossing{clinic: c, wan: c.space("wan"), server: c.space("server"), desk2: c.join("desk2", "10.20.0.51/24")}
@@ -51,19 +67,13 @@ func newCrossing(t *testing.T, copying bool) *crossing {
 	c.ip(x.wan, "link", "set", "dev", "server", "master", "br0")
 	x.a, x.b = x.gateway("a", 2, 150), x.gateway("b", 3, 100)
 	c.check(netns.Veth(x.a.space, "ha", x.b.space, "ha"), x.a.space.Addr("ha", "10.77.0.2/24"), x.b.space.Addr("ha", "10.77.0.3/24"))
-	x.a.configure(150, 2, 3, copying)
-	x.b.configure(100, 3, 2, copying)
 	x.serve()
-	x.a.start()
-	x.a.are(wire.RoleMaster)
-	x.b.start()
-	x.b.are(wire.RoleBackup)
 	return x
 }
 
 func (x *crossing) gateway(name string, host, priority int) *gateway {
 	x.t.Helper()
-	g := &gateway{node: node{c: x.clinic, space: x.join(name, fmt.Sprintf("10.20.0.%d/24", host)), dir: x.t.TempDir()}, x: x}
+	g := &gateway{node: node{c: x.clinic, space: x.join(name, fmt.Sprintf("10.20.0.%d/24", host)), dir: x.t.TempDir()}, x: x, name: name}
 	for dir := g.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		x.check(os.Chmod(dir, 0o755))
 	}
@@ -88,8 +98,11 @@ func (g *gateway) configure(priority, own, other int, copying bool) {
 	g.x.t.Helper()
 	site := "[site]\nname = \"Lab\"\ncode = \"lab\"\n"
 	for i, v := range []struct{ port, addr string }{{"lan", shared}, {"wan1", outside}} {
-		site += fmt.Sprintf("[[pair.group]]\nname = %q\nvrid = %d\nport = %q\naddresses = [\"%s/24\"]\npriority = %d\ninterval = \"50ms\"\n",
-			v.port, 20+i, v.port, v.addr, priority)
+		site += fmt.Sprintf("[[pair.group]]\nname = %q\nvrid = %d\nport = %q\naddresses = [\"%s/24\"]\npriority = %d\ninterval = %q\n",
+			v.port, 20+i, v.port, v.addr, priority, cmp.Or(g.interval, 50*time.Millisecond))
+		if g.equal {
+			site += "preempt = false\nsync = \"both\"\n"
+		}
 	}
 	if copying {
 		site += fmt.Sprintf("[pair.flows]\nlisten = \"10.77.0.%d:7789\"\npeer = \"10.77.0.%d:7789\"\n", own, other)

@@ -288,6 +288,12 @@ func (g *group) leave() {
 
 // step moves the router and does what it says.
 func (g *group) step(ev vrrp.Event) {
+	before := g.router.Status().State
+	defer func() {
+		if _, timed := ev.(vrrp.Tick); timed && before != vrrp.Active && g.router.Status().State == vrrp.Active {
+			g.sync.along(g)
+		}
+	}()
 	for _, a := range g.router.Step(time.Now(), ev) {
 		if !g.attempt(a) {
 			return

@@ -24,7 +24,7 @@ const shared = "10.20.0.1"
 
 // A clinic is a switch with boxes and a workstation around it.
 type clinic struct {
-	t      *testing.T
+	t      testing.TB
 	number int64 // of the clinic: tests run side by side
 	sw     *netns.Space
 	desk   *netns.Space
@@ -33,7 +33,7 @@ type clinic struct {
 // clinics counts the clinics of this run.
 var clinics atomic.Int64
 
-func newClinic(t *testing.T) *clinic {
+func newClinic(t testing.TB) *clinic {
 	lab.Require(t, lab.Root, lab.Program("setpriv", "ping", "ip"))
 	c := &clinic{t: t, number: clinics.Add(1)}
 	c.sw = c.space("sw")
@@ -132,10 +132,11 @@ func TestMain(m *testing.M) {
 // A node is one box of ours: the real program, as its own user with its two
 // capabilities and no more.
 type node struct {
-	c     *clinic
-	space *netns.Space
-	dir   string
-	proc  *proc.Proc
+	c      *clinic
+	space  *netns.Space
+	dir    string
+	proc   *proc.Proc
+	urgent bool
 }
 
 func (c *clinic) node(name, cidr string, priority int) *node {
@@ -172,6 +173,14 @@ func (c *clinic) nodeIdle(name, cidr, groups string) *node {
 	return n
 }
 
+// chrt gives an urgent node the place before other programs that init gives it.
+func (n *node) chrt() []string {
+	if !n.urgent {
+		return nil
+	}
+	return []string{"chrt", "--fifo", "10"}
+}
+
 func (n *node) start() {
 	n.c.t.Helper()
 	bin, err := program()
@@ -179,12 +188,12 @@ func (n *node) start() {
 	const caps = "-all,+net_admin,+net_raw"
 	n.proc, err = proc.Start(proc.Spec{
 		Name: "failoverd", Space: n.space, Log: filepath.Join(n.dir, "log"), Env: []string{asProgram + "=1"},
-		Args: []string{
+		Args: append(n.chrt(), []string{
 			"setpriv", "--reuid=202", "--regid=200", "--clear-groups", "--no-new-privs",
 			"--inh-caps=" + caps, "--bounding-set=" + caps, "--ambient-caps=" + caps,
 			bin, "-site", filepath.Join(n.dir, "site.toml"), "-run", filepath.Join(n.dir, "run"),
 			"-state", n.dir, "-secrets", n.dir,
-		},
+		}...),
 	})
 	n.c.check(err)
 	n.c.t.Cleanup(func() {

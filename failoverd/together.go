@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"sync"
+	"time"
+
+	"clinicgate/failoverd/vrrp"
 )
 
 // together holds the groups that move together: a box whose WAN port is dead must
@@ -53,4 +57,25 @@ func (t *together) hinders(g *group) string {
 		}
 	}
 	return ""
+}
+
+// alongTime is how long a group may be busy with something else: then its own timer
+// has fired.
+const alongTime = 100 * time.Millisecond
+
+// along has the groups that move with g follow it at once: it found the other box
+// silent, and on their side the timer is about to say the same.
+func (t *together) along(g *group) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.members[g.cfg.Sync] {
+		if m != g {
+			ctx, cancel := context.WithTimeout(context.Background(), alongTime)
+			go m.order(ctx, func() {
+				m.drain() // what waits was said before
+				m.step(vrrp.Join{Reason: fmt.Sprintf("moves together with group %s", g.cfg.Name)})
+			})
+			context.AfterFunc(ctx, cancel)
+		}
+	}
 }

@@ -74,7 +74,7 @@ type section struct {
 // Defaults for keys that may be left out.
 const (
 	defaultPriority = 100
-	defaultInterval = time.Second
+	defaultInterval = 50 * time.Millisecond
 	defaultPreempt  = true
 	defaultAccept   = true
 )

@@ -53,7 +53,7 @@ func TestParse(t *testing.T) {
 		{Name: "lan", VRID: 20, Port: "lan", Addresses: []netip.Prefix{netip.MustParsePrefix("10.20.0.1/24")}, Priority: 150,
 			Interval: 50 * time.Millisecond, Sync: "clinic", Peers: []netip.Addr{netip.MustParseAddr("10.20.0.3")}, Accept: true},
 		{Name: "svc", VRID: 21, Port: "lan", Addresses: []netip.Prefix{netip.MustParsePrefix("10.21.0.1/24"), netip.MustParsePrefix("10.21.0.9/24")},
-			Priority: 100, Interval: time.Second, Preempt: true, Delay: 30 * time.Second, Unicast: true, Virtual: true,
+			Priority: 100, Interval: 50 * time.Millisecond, Preempt: true, Delay: 30 * time.Second, Unicast: true, Virtual: true,
 			Peers: []netip.Addr{netip.MustParseAddr("10.21.0.3")}},
 	}}
 	if !reflect.DeepEqual(got, want) {
@@ -71,7 +71,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Groups) != 1 || cfg.Groups[0].Name != "lan" || cfg.Groups[0].Interval != time.Second {
+	if len(cfg.Groups) != 1 || cfg.Groups[0].Name != "lan" || cfg.Groups[0].Interval != 50*time.Millisecond {
 		t.Errorf("got %+v", cfg)
 	}
 }

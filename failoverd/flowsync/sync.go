@@ -193,7 +193,7 @@ func (s *Sync) Prepare(ctx context.Context, group string) error {
 // settle waits until nothing is on its way. What lies in the socket of a dead box
 // is a moment's work.
 func (s *Sync) settle(ctx context.Context) error {
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(300 * time.Microsecond)
 	defer tick.Stop()
 	var last uint64
 	for {

@@ -29,6 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "write what happened into testdata/*.t
 //	hear NAME ADDRESS priority N interval D            NAME alone hears this
 //	cut, join                                          the wire between all boxes
 //	take NAME REASON, yield NAME REASON                a handover
+//	along NAME REASON                                  the other side's router became active
 //	aside NAME, back NAME                              it takes part with the lowest priority, or again as it is
 //	kill NAME                                          power gone: it says nothing more
 //	freeze NAME, thaw NAME                             it sleeps; what it would hear waits
@@ -121,6 +122,8 @@ func (w *world) do(f []string) error {
 		w.step(b, Start{Self: b.self})
 	case "stop":
 		w.step(b, Stop{Reason: strings.Join(f[2:], " ")})
+	case "along":
+		w.step(b, Join{Reason: strings.Join(f[2:], " ")})
 	case "take":
 		w.step(b, Take{Reason: strings.Join(f[2:], " ")})
 	case "yield":

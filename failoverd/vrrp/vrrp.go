@@ -181,6 +181,8 @@ func (r *Router) step(now time.Time, ev Event) []Action {
 		return r.rank(now, ev.Priority)
 	case Cede:
 		return r.cede(now, ev.Reason)
+	case Join:
+		return r.join(now, ev.Reason)
 	case Take:
 		return r.take(now, ev.Reason)
 	case Yield:

@@ -50,8 +50,10 @@ func services(b *board.Board) []supervise.Spec {
 		{
 			Name: "failoverd", Path: "/usr/bin/failoverd", UID: uidFailoverd, GID: uidFailoverd, Groups: group, Notify: true,
 			// SYS_TIME: a backup's clock follows the master's forward.
-			Caps:   []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_TIME},
-			Memory: 96 * mebi, OOM: -500,
+			Caps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_SYS_TIME},
+			// A late advertisement is a dead box to the other one. Its guard inherits this.
+			Realtime: 10,
+			Memory:   96 * mebi, OOM: -500,
 		},
 		{
 			Name: "cardauth", Path: "/usr/bin/cardauth", UID: uidCardauth, GID: uidCardauth, Groups: group, Notify: true,

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -137,7 +138,7 @@ func forkLimited(svc *service, files []*os.File, env []string, attr *syscall.Sys
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread()
-		if err := limitThread(svc.Caps); err != nil {
+		if err := errors.Join(realtime(svc.Realtime), limitThread(svc.Caps)); err != nil {
 			done <- result{0, err}
 			return
 		}
@@ -155,6 +156,19 @@ func forkLimited(svc *service, files []*os.File, env []string, attr *syscall.Sys
 	}()
 	r := <-done
 	return r.pid, r.err
+}
+
+// realtime gives the calling thread, and so what it forks, its place before programs
+// that share the processors.
+func realtime(priority uint32) error {
+	if priority == 0 {
+		return nil
+	}
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority}
+	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+		return fmt.Errorf("set realtime priority %d: %w", priority, err)
+	}
+	return nil
 }
 
 // limitThread takes from the calling thread, and so from what it forks, the way

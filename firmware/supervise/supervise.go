@@ -39,6 +39,9 @@ type Spec struct {
 	TTY    string // device for stdin, stdout, stderr and as controlling terminal; else output is logged
 	Memory int64  // bytes, 0: no limit; needs Config.Cgroup
 	OOM    int    // oom_score_adj: who dies first when memory runs out
+	// Realtime is a priority of SCHED_FIFO, 1 to 99; 0: share the processors like
+	// everybody. For a service that sleeps nearly always and must wake in time.
+	Realtime uint32
 
 	Prepare func() error  // before each start, as the supervisor's user
 	Grace   time.Duration // from SIGTERM to SIGKILL, 0: 5 s

@@ -56,6 +56,10 @@ func be(what string) {
 		status, _ := os.ReadFile("/proc/self/status")
 		limits, _ := os.ReadFile("/proc/self/limits")
 		oom, _ := os.ReadFile("/proc/self/oom_score_adj")
+		attr, err := unix.SchedGetAttr(0, 0)
+		if err == nil {
+			fmt.Printf("FIFO: %v %d\n", attr.Policy == unix.SCHED_FIFO, attr.Priority)
+		}
 		fmt.Printf("%s%sOOM: %s%s\n", status, limits, oom, strings.Join(os.Environ(), "\n"))
 		select {}
 	case "stubborn":
@@ -234,7 +238,7 @@ func TestDeadServiceComesBackAlone(t *testing.T) {
 func TestRights(t *testing.T) {
 	w := supervised(t, Spec{
 		Name: "limited", Args: []string{"status"}, UID: 64201, GID: 64202, Groups: []int{64203},
-		Caps: []uintptr{unix.CAP_NET_RAW}, Env: []string{"LANG=C.UTF-8"}, OOM: 321, Notify: true,
+		Caps: []uintptr{unix.CAP_NET_RAW}, Env: []string{"LANG=C.UTF-8"}, OOM: 321, Notify: true, Realtime: 7,
 	})
 	t.Setenv("LEAKS", "no")
 	w.await("report", func([]wire.Service) bool { return strings.Contains(w.output(), "LANG=C.UTF-8") })
@@ -246,7 +250,7 @@ func TestRights(t *testing.T) {
 		"NoNewPrivs:\t1\n",
 		"Max open files            512                  512 ",
 		"Max core file size        0                    0 ",
-		"OOM: 321\n",
+		"OOM: 321\n", "FIFO: true 7\n",
 		"NOTIFY_SOCKET=", "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n",
 	} {
 		if !strings.Contains(got, want) {
