@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/apply"
 	"clinicgate/netd/config"
-	"clinicgate/netd/firewall"
 	"clinicgate/netd/link"
 	"clinicgate/netd/plan"
 	"clinicgate/netd/report"
@@ -34,7 +34,11 @@ type box struct {
 	ups     []*uplinkHands
 	tunnels []*tunnelHands
 	offers  *offers
-	active  int // as plan.Active says
+	zones   []*zoneHands // those that are told of IPv6
+	wall    *wall
+	walled  []netip.Prefix // the prefixes that the firewall knows
+	riddle  [32]byte       // makes addresses
+	active  int            // as plan.Active says
 	started time.Time
 
 	pairing
@@ -103,7 +107,7 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 		b.tunnels = append(b.tunnels, newTunnelHands(b, t, now))
 	}
 	b.offers = newOffers(env, cfg)
-	return b, nil
+	return b, b.newSix(now)
 }
 
 // close lets go of what would run on. The kernel keeps routes, addresses and
@@ -112,6 +116,9 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 func (b *box) close() {
 	for _, u := range b.ups {
 		u.unplug()
+	}
+	for _, z := range b.zones {
+		z.close()
 	}
 	for _, t := range b.tunnels {
 		t.close()
@@ -153,6 +160,7 @@ func (b *box) loop(ctx context.Context) error {
 		b.settle(now)
 		for _, u := range b.ups {
 			u.probe(now)
+			u.six.tick(now)
 			u.sizing.ask(now)
 		}
 	}
@@ -194,7 +202,13 @@ func (b *box) lookAtLinks(now time.Time) {
 			t.refresh(i, links[u.cfg.Port].Index)
 		}
 	}
+	for _, z := range b.zones {
+		z.follow(links[z.cfg.Port])
+	}
 	b.settings = apply.Settings(b.wans)
+	if b.cfg.HasSix() {
+		b.settings = append(b.settings, apply.Settings6(b.wans)...)
+	}
 	b.dirty, b.news = true, true
 }
 
@@ -247,6 +261,7 @@ func (b *box) settle(now time.Time) {
 		return // nothing was looked at yet
 	}
 	ups := b.known()
+	b.lookAtSix(ups, now)
 	if active := plan.Active(b.cfg, ups, b.active); active != b.active {
 		b.env.Log.Info("uplink in use", "uplink", b.name(active), "before", b.name(b.active))
 		b.metrics.Counter("netd_switches_total", "Times that new flows were sent by another uplink.").Inc()
@@ -257,6 +272,9 @@ func (b *box) settle(now time.Time) {
 	}
 	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
 	b.forget(ups)
+	for _, z := range b.zones {
+		z.tick(ups, now)
+	}
 	b.lookAtTurn(now)
 	b.offers.follow(b)
 	for _, t := range b.tunnels {
@@ -297,7 +315,8 @@ const startTime = 10 * time.Second
 // the firewall is in force and every DHCP server had its say.
 func (b *box) starting(now time.Time) bool {
 	asking := func(u *uplinkHands) bool { return u.cfg.Method == config.DHCP && u.index != 0 && !u.asked }
-	return !b.tried || b.safe && now.Sub(b.started) < startTime && slices.ContainsFunc(b.ups, asking)
+	six := func(u *uplinkHands) bool { return u.six.starting(now) }
+	return !b.tried || b.safe && now.Sub(b.started) < startTime && (slices.ContainsFunc(b.ups, asking) || slices.ContainsFunc(b.ups, six))
 }
 
 func (b *box) apply(want plan.Kernel, keep bool) {
@@ -342,30 +361,6 @@ func (b *box) forget(ups []plan.Uplink) {
 	}
 }
 
-// keepFirewall is the task that puts the firewall in force. It tries again while
-// that fails.
-func (b *box) keepFirewall(ctx context.Context) error {
-	const again = 10 * time.Second
-	for {
-		err := firewall.Install(ctx, b.cfg, nil)
-		b.tell(ctx, func(time.Time) {
-			b.tried, b.safe, b.unsafe, b.news = true, err == nil, "", true
-			if err != nil {
-				b.unsafe = err.Error()
-			}
-		})
-		if err == nil {
-			<-ctx.Done()
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(again):
-		}
-	}
-}
-
 // publish states the faults and the wire file.
 func (b *box) publish(now time.Time) {
 	s := b.snapshot(now)
@@ -392,6 +387,7 @@ func (b *box) snapshot(now time.Time) report.Snapshot {
 		l := b.links[u.cfg.Port]
 		s.Uplinks = append(s.Uplinks, report.Uplink{
 			Config: u.cfg, Status: u.machine.Status(), Address: u.address, Gateway: u.gateway, Rx: l.Rx, Tx: l.Tx,
+			IPv6: u.six.wire(), Without: u.six.without(now),
 			Use: report.Use{Share: u.share, Path: u.measured(now), Month: u.month, Rx: u.rx, Tx: u.tx},
 		})
 	}

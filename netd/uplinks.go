@@ -25,8 +25,9 @@ type uplinkHands struct {
 	cfg     config.Uplink
 	machine *uplink.Machine
 	told    uplink.Status // last logged
-	usable  bool          // at the last settle
-	doomed  bool          // its connections wait to be forgotten
+	six     *sixHands
+	usable  bool // at the last settle
+	doomed  bool // its connections wait to be forgotten
 
 	address netip.Prefix // invalid: none
 	gateway netip.Addr
@@ -59,6 +60,7 @@ func newUplinkHands(b *box, i int, cfg config.Uplink, now time.Time) *uplinkHand
 	u := &uplinkHands{b: b, i: i, cfg: cfg, machine: uplink.New(judge, now), stop: func() {}, stopAsking: func() {}, asking: make(chan struct{})}
 	close(u.asking)
 	u.sizing = newSizing(u)
+	u.six = newSixHands(u, now)
 	u.month = b.volumes.all[cfg.Name]
 	if cfg.Method == config.Static {
 		u.address, u.gateway = cfg.Address, cfg.Gateway
@@ -96,6 +98,7 @@ func (u *uplinkHands) plug(index int, now time.Time) {
 	u.next = now
 	u.openProber(ctx)
 	u.sizing.open(ctx)
+	u.six.plug(ctx, now)
 	u.openTap()
 	u.ask(ctx)
 }
@@ -148,6 +151,7 @@ func (u *uplinkHands) unplug() {
 	}
 	u.sizing.close()
 	u.closePath()
+	u.six.unplug()
 	if u.tap != nil {
 		u.tap.Close()
 		u.tap = nil

@@ -44,6 +44,16 @@ type Uplink struct {
 	RxBytes uint64    `json:"rx_bytes"`
 	TxBytes uint64    `json:"tx_bytes"`
 	UplinkUse
+	IPv6 *UplinkIPv6 `json:"ipv6,omitempty"` // absent: switched off
+}
+
+// UplinkIPv6 is an uplink's IPv6.
+type UplinkIPv6 struct {
+	Usable    bool     `json:"usable"` // new flows may take it
+	Reason    string   `json:"reason"` // one sentence
+	Addresses []string `json:"addresses,omitempty"`
+	Gateway   string   `json:"gateway,omitempty"`
+	Prefix    string   `json:"prefix,omitempty"` // the clinic's by this provider
 }
 
 // Tunnel states.

@@ -35,6 +35,8 @@ type Uplink struct {
 	Gateway netip.Addr
 	Rx, Tx  uint64
 	Use     Use
+	IPv6    *wire.UplinkIPv6 // nil: switched off
+	Without bool             // the provider gives none, for longer than it takes
 }
 
 // Tunnel is one tunnel with what its session says.
@@ -132,6 +134,7 @@ func (u Uplink) wire() wire.Uplink {
 		LossPct: float64(int(u.Status.Loss + 0.5)), RxBytes: u.Rx, TxBytes: u.Tx,
 		UplinkUse: u.use(),
 	}
+	w.IPv6 = u.IPv6
 	if u.Address.IsValid() {
 		w.Address, w.Gateway = u.Address.String(), u.Gateway.String()
 	}
@@ -153,7 +156,7 @@ func utc(t time.Time) time.Time {
 func IDs() []string {
 	return []string{
 		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
-		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.captive", "uplink.cap", "tunnel.broken", "tunnel.clock", "tunnel.down",
+		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.no-ipv6", "uplink.captive", "uplink.cap", "tunnel.broken", "tunnel.clock", "tunnel.down",
 	}
 }
 
@@ -192,6 +195,10 @@ type adder func(id string, sev wire.Severity, where, what, do string)
 
 func (u Uplink) faults(now time.Time, add adder) {
 	c, lasted := u.Config, now.Sub(u.Status.Since)
+	if u.Without {
+		add("uplink.no-ipv6", wire.Warning, "uplink "+c.Name, fmt.Sprintf("no IPv6 on %s: %s", c.Port, u.IPv6.Reason),
+			fmt.Sprintf("IPv4 works on; ask %s, or set ipv6 = \"off\" for it in the site file", c.Name))
+	}
 	u.capFaults(add)
 	switch {
 	case u.Status.State == wire.UplinkNoLink && lasted >= linkGrace:

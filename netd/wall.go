@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"clinicgate/netd/firewall"
+)
+
+// A wall is what the firewall has to know beside the site file: the clinic's
+// prefixes by provider. It is safe for concurrent use.
+type wall struct {
+	mu       sync.Mutex
+	prefixes []netip.Prefix
+	changed  chan struct{} // holds one when prefixes are not those of the last look
+}
+
+// newWall returns one that knows what a netd before this one knew.
+func newWall(ups []*uplinkHands) *wall {
+	w := &wall{changed: make(chan struct{}, 1)}
+	for _, u := range ups {
+		w.prefixes = append(w.prefixes, u.six.before)
+	}
+	return w
+}
+
+// want says what the prefixes are.
+func (w *wall) want(prefixes []netip.Prefix) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Equal(prefixes, w.prefixes) {
+		return
+	}
+	w.prefixes = slices.Clone(prefixes)
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (w *wall) look() []netip.Prefix {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.prefixes
+}
+
+// keepFirewall is the task that puts the firewall in force, and anew when a
+// provider gives the clinic another prefix. It tries again while that fails.
+func (b *box) keepFirewall(ctx context.Context) error {
+	const again = 10 * time.Second
+	for {
+		prefixes := b.wall.look()
+		err := firewall.Install(ctx, b.cfg, prefixes)
+		b.tell(ctx, func(time.Time) {
+			b.tried, b.safe, b.unsafe, b.news = true, b.safe || err == nil, "", true
+			if err != nil {
+				b.unsafe = err.Error()
+			} else {
+				b.walled = prefixes
+			}
+		})
+		var retry <-chan time.Time
+		if err != nil {
+			retry = time.After(again)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.wall.changed:
+		case <-retry:
+		}
+	}
+}
