@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -112,7 +113,7 @@ func (u *uplinkHands) ask(ctx context.Context) {
 	ctx, u.stopAsking = context.WithCancel(ctx)
 	before, done := u.asking, make(chan struct{})
 	u.asking = done
-	client := &lease.Client{Dev: u.cfg.Port, Path: u.b.leasePath(u.cfg.Name), Clash: u.b.cfg.Clash, Log: u.b.env.Log}
+	client := &lease.Client{Dev: u.cfg.Port, Path: u.b.leasePath(u.cfg.Name), Clash: u.clash, Log: u.b.env.Log}
 	u.b.hands.Go(func() {
 		defer close(done)
 		<-before
@@ -177,6 +178,21 @@ func (u *uplinkHands) doubt(now time.Time) {
 	u.ask(u.plugged)
 }
 
+// clash is called by the DHCP client's goroutine.
+func (u *uplinkHands) clash(p netip.Prefix) error { return u.b.cfg.ClashAt(u.i, p) }
+
+// taken names the uplink that has the lease's address, or that has the lease's gateway
+// for its own address: with it this uplink would get packets that are the other's.
+func (b *box) taken(u *uplinkHands, l *lease.Lease) string {
+	for _, o := range b.ups {
+		own := o.address.Addr()
+		if o != u && own.IsValid() && (own == l.Address.Addr() || own == l.Gateway) {
+			return o.cfg.Name
+		}
+	}
+	return ""
+}
+
 // leased takes in what the DHCP client says. A renewed lease changes nothing.
 func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
 	u.asked, u.dns = true, nil
@@ -189,6 +205,12 @@ func (u *uplinkHands) leased(l *lease.Lease, why string, now time.Time) {
 		return
 	}
 	if l.Address == u.address && l.Gateway == u.gateway {
+		return
+	}
+	if other := u.b.taken(u, l); other != "" {
+		why := fmt.Sprintf("the DHCP server offers %s by %s, which is uplink %s's", l.Address.Addr(), l.Gateway, other)
+		u.address, u.gateway = netip.Prefix{}, netip.Addr{}
+		u.machine.Address(false, why, now)
 		return
 	}
 	u.b.env.Log.Info("lease", "uplink", u.cfg.Name, "address", l.Address, "gateway", l.Gateway, "why", why)

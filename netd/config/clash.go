@@ -135,3 +135,15 @@ func (c Config) Clash(p netip.Prefix) error {
 	}
 	return nil
 }
+
+// ClashAt says why uplink i may not have an address in p: the site has the network
+// elsewhere, the fixed networks of the other uplinks included. That two DHCP servers
+// hand out the same private network is no clash: two modems may well do so.
+func (c Config) ClashAt(i int, p netip.Prefix) error {
+	for j, u := range c.Uplinks {
+		if j != i && u.Method == Static && u.Address.Masked().Overlaps(p) {
+			return fmt.Errorf("%s overlaps %s, which is uplink %s's", p, u.Address.Masked(), u.Name)
+		}
+	}
+	return c.Clash(p)
+}

@@ -131,6 +131,28 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+func TestClashAt(t *testing.T) {
+	c, err := parse(example(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		i            int
+		prefix, want string
+	}{
+		{0, "198.51.100.77/24", "198.51.100.77/24 overlaps 198.51.100.0/24, which is uplink isp-b's"},
+		{0, "198.0.0.7/8", "which is uplink isp-b's"},
+		{1, "198.51.100.77/24", ""},
+		{0, "192.168.1.100/24", ""},
+		{0, "10.20.0.9/32", "which is net.lan.address"},
+	} {
+		err := c.ClashAt(tt.i, netip.MustParsePrefix(tt.prefix))
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s at %d: got %v, want %q", tt.prefix, tt.i, err, tt.want)
+		}
+	}
+}
+
 func TestClash(t *testing.T) {
 	c, err := parse(example(t))
 	if err != nil {

@@ -102,7 +102,7 @@ func (c *Client) insist(ctx context.Context, l Lease, report Report) *Lease {
 // discover goes through discover, offer, request, acknowledge once.
 func (c *Client) discover(ctx context.Context) (Lease, error) {
 	return c.ask(ctx, tries, func(ctx context.Context, cl *nclient4.Client) (*dhcpv4.DHCPv4, error) {
-		got, err := cl.Request(ctx)
+		got, err := cl.Request(ctx, wishes)
 		if err != nil {
 			return nil, noAnswer(err)
 		}
@@ -213,12 +213,17 @@ func (c *Client) ask(ctx context.Context, tries int, f func(context.Context, *nc
 // errNo is a server's refusal, or ours of what it offers.
 var errNo = errors.New("no lease")
 
+// wishes are the options that a server is asked for.
+func wishes(m *dhcpv4.DHCPv4) {
+	dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClasslessStaticRoute)(m)
+}
+
 // exchange sends one REQUEST outside of the four-way exchange and returns the ACK.
 func exchange(ctx context.Context, cl *nclient4.Client, to *net.UDPAddr, m ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {
 	req, err := dhcpv4.New(append([]dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(cl.InterfaceAddr()),
 		dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest),
-		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClasslessStaticRoute),
+		wishes,
 		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
 	}, m...)...)
 	if err != nil {
@@ -251,6 +256,11 @@ func (c *Client) check(ack *dhcpv4.DHCPv4) (Lease, error) {
 	l, err := accept(ack, time.Now())
 	if err == nil {
 		err = c.Clash(l.Address)
+	}
+	if err == nil { // it may lie outside of the address's network
+		if err = c.Clash(netip.PrefixFrom(l.Gateway, 32)); err != nil {
+			err = fmt.Errorf("the gateway: %w", err)
+		}
 	}
 	if err != nil {
 		return Lease{}, fmt.Errorf("%w: %w", errNo, err)
