@@ -215,7 +215,12 @@ func (g *group) look() {
 		g.line = l
 	}
 	if v, ok := g.line.voice.(asker); ok {
-		g.witness.side.by(func(addr netip.Addr) error { return v.Ask(self, addr) })
+		g.witness.side.by(func(addr netip.Addr) error {
+			if !addr.Is4() { // a router of another family
+				return nil
+			}
+			return v.Ask(self, addr)
+		})
 	}
 	g.step(vrrp.Start{Self: self})
 	g.restore(p)
@@ -392,6 +397,7 @@ func (g *group) take(r received) {
 		g.faults.refused(fmt.Errorf("advertisement from %v, which is this box's own address", r.from))
 		return
 	}
+	g.witness.side.router(time.Now(), r.from)
 	if len(g.cfg.Peers) > 0 && !slices.Contains(g.cfg.Peers, r.from) {
 		g.refused("stranger").Inc()
 		g.faults.stranger(r.from, r.msg)

@@ -26,11 +26,24 @@ type side struct {
 const askGap = 5 * time.Millisecond
 
 // heard notes a machine that spoke; true: somebody waits for that.
-func (s *side) heard(now time.Time, addr netip.Addr, other bool) bool {
+func (s *side) heard(now time.Time, addr netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reach.Heard(now, addr, other)
+	s.reach.Heard(now, addr)
 	return now.Before(s.eager)
+}
+
+// router notes another router's advertisement.
+func (s *side) router(now time.Time, addr netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reach.Router(now, addr)
+}
+
+func (s *side) alone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reach.Alone()
 }
 
 // ask asks the machines heard last whether they are there.
@@ -162,6 +175,7 @@ func (g *group) box(now time.Time) trust.Box {
 	b := trust.Box{Doubt: g.witness.doubt, Priority: g.router.Priority()}
 	b.Cable, b.Other, _ = g.other(now)
 	b.Known, b.Heard = g.witness.side.state()
+	b.Alone = b.Cable == trust.None && len(g.cfg.Peers) == 0 && g.witness.side.alone()
 	if g.line != nil {
 		b.Self = g.line.self
 	}
@@ -170,10 +184,11 @@ func (g *group) box(now time.Time) trust.Box {
 
 // neighbor is a sign of life from the clinic's network. Called by the readers.
 func (g *group) neighbor(addr netip.Addr) {
-	now := time.Now()
-	_, other, _ := g.other(now)
-	pair := addr == other.Self || slices.Contains(g.cfg.Peers, addr)
-	if g.witness.side.heard(now, addr, pair) && g.witness.cable != nil {
+	if slices.Contains(g.cfg.Peers, addr) {
+		g.witness.side.router(time.Now(), addr)
+		return
+	}
+	if g.witness.side.heard(time.Now(), addr) && g.witness.cable != nil {
 		g.witness.cable.Kick()
 	}
 }

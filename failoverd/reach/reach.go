@@ -20,17 +20,29 @@ const (
 
 // Reach is one port's memory. The zero value has heard nobody.
 type Reach struct {
-	last  time.Time
-	known map[netip.Addr]time.Time
+	last   time.Time
+	known  map[netip.Addr]time.Time
+	others []netip.Addr // routers, by their advertisements
 }
 
-// Heard notes a sign of life of addr on the network. The other box of the pair is no
-// machine of the clinic's: it proves that the port works, and is not missed when it
-// goes.
-func (r *Reach) Heard(now time.Time, addr netip.Addr, other bool) {
+// Router notes an advertisement of another router of the pair, whose address is no
+// machine of the clinic's from then on: it proves that the port works, and is not
+// missed when it goes.
+func (r *Reach) Router(now time.Time, addr netip.Addr) {
 	r.last = now
-	if other {
-		delete(r.known, addr)
+	delete(r.known, addr)
+	if !slices.Contains(r.others, addr) && len(r.others) < askFor {
+		r.others = append(r.others, addr)
+	}
+}
+
+// Alone reports that no other router was ever heard.
+func (r *Reach) Alone() bool { return len(r.others) == 0 }
+
+// Heard notes a sign of life of addr on the network.
+func (r *Reach) Heard(now time.Time, addr netip.Addr) {
+	r.last = now
+	if slices.Contains(r.others, addr) {
 		return
 	}
 	if r.known == nil {
@@ -53,10 +65,10 @@ func (r *Reach) Last() time.Time { return r.last }
 // Known is how many of the clinic's machines were heard lately.
 func (r *Reach) Known() int { return len(r.known) }
 
-// Ask returns the machines to ask whether they are there.
+// Ask returns whom to ask for a sign of life: machines, and the other routers.
 func (r *Reach) Ask() []netip.Addr {
 	all := r.order()
-	return all[:min(len(all), askFor)]
+	return append(all[:min(len(all), askFor)], r.others...)
 }
 
 // order is the known machines, the one heard last first.

@@ -78,6 +78,8 @@ type Box struct {
 	Heard time.Time // one of them, or the other box on the network
 	// Doubt is since when the master's advertisements are missing; zero: they are not.
 	Doubt time.Time
+	// Alone: there is no pair, nobody to leave the addresses to.
+	Alone bool
 	// Better: the master is heard, and this box is to replace it.
 	Better bool
 
@@ -95,6 +97,8 @@ func Bar(now time.Time, b Box) string {
 		since = b.Doubt
 	}
 	switch {
+	case b.Alone:
+		return ""
 	case b.Known > 0 && b.Heard.Before(since):
 		return fmt.Sprintf("can't reach the clinic's network: of %s heard lately none answers", machines(b.Known))
 	case b.Cable != Alive || !b.Other.Master || b.Better:

@@ -72,6 +72,7 @@ func TestBar(t *testing.T) {
 		"network lost, cable up, both are cut off":      {Box{Cable: Alive, Other: other(true, ago(25)), Known: 3, Heard: ago(25), Doubt: ago(20)}, "can't reach the clinic's network"},
 		"network lost, cable up, an empty network":      {Box{Cable: Alive, Other: other(true, time.Time{}), Doubt: ago(20)}, "is master by the cable"},
 		"network lost, cable up, the other is backup":   {Box{Cable: Alive, Other: other(false, ago(5)), Known: 3, Heard: ago(1), Doubt: ago(20)}, ""},
+		"a box without a pair, everything switched off": {Box{Known: 3, Heard: ago(9000), Doubt: ago(20), Alone: true}, ""},
 		"the better box, the other is heard":            {Box{Cable: Alive, Other: other(true, ago(5)), Known: 3, Heard: ago(1), Better: true}, ""},
 		"the better box, but cut off":                   {Box{Cable: Alive, Other: other(true, ago(5)), Known: 3, Heard: ago(3000), Better: true}, "can't reach"},
 		"network lost, cable up, nobody knows machines": {Box{Cable: Alive, Other: other(true, ago(5)), Doubt: ago(20)}, "is master by the cable"},

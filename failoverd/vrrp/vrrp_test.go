@@ -101,3 +101,27 @@ func TestTwoBoxesSettle(t *testing.T) {
 		}
 	})
 }
+
+// Every deadline and age is measured on the monotonic clock: a jump of the wall
+// clock moves none.
+func TestClockJump(t *testing.T) {
+	now := time.Now()
+	r := New(Config{Priority: 100, Interval: time.Second, Preempt: true}, now)
+	monotonic := func(what string, at time.Time) {
+		t.Helper()
+		if at == at.Round(0) { // which strips the monotonic reading
+			t.Errorf("%s is on the wall clock: %v", what, at)
+		}
+	}
+	r.Step(now, Start{Self: netip.MustParseAddr("10.20.0.2")})
+	monotonic("the down timer", r.Deadline())
+	monotonic("the doubt", r.Doubt())
+	r.Step(time.Now(), Heard{netip.MustParseAddr("10.20.0.3"), 150, time.Second})
+	monotonic("the down timer that was reset", r.Deadline())
+	monotonic("when the other box was heard", r.Status().PeerSeen)
+	r.Step(r.Deadline(), Tick{})
+	if r.Status().State != Active {
+		t.Fatal("not active")
+	}
+	monotonic("the next advertisement", r.Deadline())
+}
