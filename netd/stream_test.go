@@ -96,40 +96,62 @@ func (s *stream) note(b []byte, of func(uint32) *time.Time) {
 
 // A verdict is what a stream suffered since a moment.
 type verdict struct {
-	over, back time.Duration // the longest time in which nothing sent got there, or came back
+	over, back time.Duration // the longest hole on the way there, and there and back
 	lost       float64       // percent of the echoes
 	lostOver   float64       // percent of those sent
 	n          int
 }
 
 // since judges what was sent from one moment until a second ago. A hole is the time
-// between the sending of the last datagram before it that arrived and the first
-// after it, so that this machine's own lateness counts little.
+// from the sending of the first datagram that is lost to that of the next that is
+// not: what a busy machine was late to send is no hole.
 func (s *stream) since(from time.Time) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	until := time.Now().Add(-time.Second)
 	var v verdict
-	lastOver, lastBack := from, from
+	var over, back hole
 	for i, at := range s.sent {
 		if at.Before(from) || at.After(until) {
 			continue
 		}
 		v.n++
-		if s.over[i].IsZero() {
+		if over.see(at, !s.over[i].IsZero()) {
 			v.lostOver++
-		} else {
-			v.over, lastOver = max(v.over, at.Sub(lastOver)), at
 		}
-		if s.back[i].IsZero() {
+		if back.see(at, !s.back[i].IsZero()) {
 			v.lost++
-		} else {
-			v.back, lastBack = max(v.back, at.Sub(lastBack)), at
 		}
 	}
-	v.over, v.back = max(v.over, until.Sub(lastOver)), max(v.back, until.Sub(lastBack))
+	v.over, v.back = over.end(until), back.end(until)
 	if v.n > 0 {
 		v.lost, v.lostOver = v.lost*100/float64(v.n), v.lostOver*100/float64(v.n)
 	}
 	return v
+}
+
+// A hole is the longest so far, and the one that is open.
+type hole struct {
+	longest time.Duration
+	since   time.Time // zero: none is open
+}
+
+// see takes in one datagram and reports whether it was lost.
+func (h *hole) see(at time.Time, arrived bool) bool {
+	switch {
+	case arrived && !h.since.IsZero():
+		h.end(at)
+		h.since = time.Time{}
+	case !arrived && h.since.IsZero():
+		h.since = at
+	}
+	return !arrived
+}
+
+// end closes an open hole and returns the longest.
+func (h *hole) end(at time.Time) time.Duration {
+	if !h.since.IsZero() {
+		h.longest = max(h.longest, at.Sub(h.since))
+	}
+	return h.longest
 }
