@@ -162,6 +162,7 @@ func (b *box) loop(ctx context.Context) error {
 			u.probe(now)
 			u.six.tick(now)
 			u.sizing.ask(now)
+			u.sizing.measure(now)
 		}
 	}
 }

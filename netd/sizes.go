@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"clinicgate/netd/pathmtu"
@@ -22,6 +23,67 @@ type sizing struct {
 	search *pathmtu.Search
 	sizer  *probe.Sizer // nil: there is none
 	told   int
+	gauge  gauge
+}
+
+// A gauge measures the queue of an uplink that a tunnel spreads over, by echoes of
+// the hub among what is spread.
+type gauge struct {
+	sent  time.Time       // zero: no echo is under way
+	ahead []time.Duration // by tunnel, what its books said then
+	idle  time.Duration   // the shortest round trip, growing slowly
+}
+
+const (
+	gaugeSize  = 64
+	gaugeEvery = 100 * time.Millisecond
+	gaugeLost  = time.Second
+	busyRate   = 100_000 // bytes per second by one uplink, from which on it is worth it
+)
+
+// measure asks for an echo when one is due.
+func (s *sizing) measure(now time.Time) {
+	if s == nil || s.sizer == nil || now.Sub(s.gauge.sent) < gaugeEvery || !s.u.b.safe || s.u.cfg.Metered {
+		return
+	}
+	if !s.gauge.sent.IsZero() && now.Sub(s.gauge.sent) < gaugeLost && s.gauge.ahead != nil {
+		return // the last is still under way
+	}
+	s.gauge.ahead = nil
+	for _, t := range s.u.b.tunnels {
+		if ahead, ok := t.spreading(s.u.i); ok {
+			s.gauge.ahead = append(s.gauge.ahead, ahead)
+		} else {
+			s.gauge.ahead = append(s.gauge.ahead, -1)
+		}
+	}
+	if slices.Max(s.gauge.ahead) < 0 {
+		s.gauge.ahead = nil
+		return
+	}
+	s.gauge.sent = now
+	if err := s.sizer.Send(gaugeSize); err != nil {
+		s.u.b.env.Log.Debug("gauge", "uplink", s.u.cfg.Name, "err", err)
+	}
+}
+
+// measured takes in the echo.
+func (s *sizing) measured(now time.Time) {
+	g := &s.gauge
+	if g.ahead == nil {
+		return
+	}
+	rtt := now.Sub(g.sent)
+	if g.idle == 0 || rtt < g.idle {
+		g.idle = rtt
+	}
+	for i, ahead := range g.ahead {
+		if ahead >= 0 {
+			s.u.b.tunnels[i].tunnel.Correct(s.u.i, rtt-g.idle-ahead)
+		}
+	}
+	g.idle += (rtt - g.idle) / 256 // the way may have become longer
+	g.ahead = nil
 }
 
 // newSizing returns nil when there is no tunnel to size.
@@ -51,7 +113,13 @@ func (s *sizing) open(ctx context.Context) {
 	s.search.Restart()
 	s.u.b.hands.Go(func() {
 		err := sizer.Receive(func(size int) {
-			s.u.b.tell(ctx, func(time.Time) { s.search.Answered(size) })
+			s.u.b.tell(ctx, func(now time.Time) {
+				if size == gaugeSize {
+					s.measured(now)
+				} else {
+					s.search.Answered(size)
+				}
+			})
 		})
 		if err != nil {
 			log.Error("sizes can't be found", "err", err)

@@ -33,14 +33,15 @@ type tunnelHands struct {
 	steer   *steer.Machine
 	pulse   *pulse // nil: nobody inside is asked
 	rates   *steer.Rates
-	sent    []uint64 // by each uplink, when the rates were learned last
+	sent    []uint64  // by each uplink, when the rates were learned last
+	rate    []float64 // bytes per second by each uplink in the last second
 	learnt  time.Time
 }
 
 func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
 	t := &tunnelHands{b: b, cfg: cfg, since: now, state: wire.TunnelDown, steer: steer.New(cfg.Policy, len(b.cfg.Uplinks))}
 	t.hubs, t.last = hubs.New(len(cfg.Hubs), now), make([]tunnel.Status, len(cfg.Hubs))
-	t.rates, t.sent = steer.NewRates(len(b.cfg.Uplinks)), make([]uint64, len(b.cfg.Uplinks))
+	t.rates, t.sent, t.rate = steer.NewRates(len(b.cfg.Uplinks)), make([]uint64, len(b.cfg.Uplinks)), make([]float64, len(b.cfg.Uplinks))
 	t.newPulse(now)
 	return t
 }
@@ -249,6 +250,15 @@ func (t *tunnelHands) uplinks(now time.Time) []steer.Uplink {
 	return all
 }
 
+// spreading reports whether the tunnel spreads a good deal over uplink i, and what
+// its books say of it.
+func (t *tunnelHands) spreading(i int) (ahead time.Duration, ok bool) {
+	if t.cfg.Policy != config.Aggregate || t.tunnel == nil || t.rate[i] < busyRate {
+		return 0, false
+	}
+	return t.tunnel.Ahead(i), true
+}
+
 // learn takes in once a second what each uplink carried, and what became of the
 // probes that went along with it.
 func (t *tunnelHands) learn(now time.Time) {
@@ -265,6 +275,7 @@ func (t *tunnelHands) learn(now time.Time) {
 				seconds[i] = steer.Second{Sent: seconds[i].Sent, RTT: lane.RTT, Lost: lane.Missing > missingFrom}
 			}
 		}
+		t.rate[i] = float64(n-t.sent[i]) / took.Seconds()
 		t.sent[i] = n
 	}
 	t.rates.Learn(seconds)

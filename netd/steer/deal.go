@@ -10,9 +10,22 @@ type Share struct {
 }
 
 // Hand is how many datagrams are dealt together: enough to be worth a train, few
-// enough that those of another uplink don't overtake many. WireGuard's window takes
-// 8000 out of order; TCP takes what a round trip holds, and asks again for the rest.
-const Hand = 8
+// enough that those of another uplink don't overtake many: what the slowest takes
+// half a millisecond for. WireGuard's window takes 8000 out of order; TCP takes what
+// a round trip holds, and asks again for the rest.
+func Hand(shares []Share) int {
+	slowest := float64(maxRate)
+	for _, s := range shares {
+		slowest = min(slowest, s.Rate)
+	}
+	return int(min(max(slowest*handTime.Seconds()/fullSize, 1), mostInHand))
+}
+
+const (
+	handTime   = 500 * time.Microsecond
+	fullSize   = 1450 // bytes of a datagram, nearly
+	mostInHand = 16
+)
 
 // backlog is how far ahead of the present an uplink may be filled in the books.
 // The uplinks may be faster than is known: only their proportion is certain.
@@ -48,6 +61,23 @@ func (d *Dealer) Deal(size int, shares []Share, now time.Time) int {
 	}
 	return best.Uplink
 }
+
+// Ahead is how long the uplink is busy with what it was dealt, by the books.
+func (d *Dealer) Ahead(uplink int, now time.Time) time.Duration {
+	return max(0, d.free[uplink].Sub(now))
+}
+
+// Correct sets the books right: an uplink was found to be busy for so much longer
+// than they say. The rates are never quite true, and the error adds up.
+func (d *Dealer) Correct(uplink int, longer time.Duration, now time.Time) {
+	if d.free == nil {
+		d.free = map[int]time.Time{}
+	}
+	d.free[uplink] = later(now, d.free[uplink]).Add(min(max(longer, -most), most))
+}
+
+// most is how much the books are corrected at once.
+const most = 100 * time.Millisecond
 
 // takes is how long the uplink is busy with so many bytes.
 func (s Share) takes(size int) time.Duration {

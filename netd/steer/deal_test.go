@@ -68,6 +68,39 @@ func TestDealOrder(t *testing.T) {
 	}
 }
 
+// TestCorrect: with rates that are a twentieth wrong one queue grows at the other's
+// cost, unless the books are corrected now and then.
+func TestCorrect(t *testing.T) {
+	shares := []Share{{Uplink: 0, Rate: 5.25e6}, {Uplink: 1, Rate: 4.75e6}} // both are 5e6
+	worst := map[bool]time.Duration{}
+	for _, correct := range []bool{false, true} {
+		var d Dealer
+		line, now := [2]time.Time{start, start}, start
+		for i := range 40000 {
+			u := d.Deal(1400, shares, now)
+			line[u] = later(now, line[u]).Add(280 * time.Microsecond)
+			if correct && i%700 == 699 { // every 100 ms
+				for u := range line {
+					d.Correct(u, max(0, line[u].Sub(now))-d.Ahead(u, now), now)
+				}
+			}
+			if i > 5000 {
+				worst[correct] = max(worst[correct], line[0].Sub(line[1]).Abs())
+			}
+			now = now.Add(143 * time.Microsecond) // 9.8 MB/s
+		}
+	}
+	if worst[true] > 15*time.Millisecond || worst[true] > worst[false]/4 {
+		t.Errorf("queues differ by %v with corrections, %v without", worst[true], worst[false])
+	}
+	if n := Hand(shares); n != 1 {
+		t.Errorf("a hand of %d at 5 MB/s, want 1", n)
+	}
+	if n := Hand([]Share{{Rate: 125e6}}); n != mostInHand {
+		t.Errorf("a hand of %d at a gigabit, want %d", n, mostInHand)
+	}
+}
+
 // TestRates: two lines of 6 and 2 Mbit/s with queues are learned from what probes
 // see in them, and nothing is learned from an idle tunnel.
 func TestRates(t *testing.T) {

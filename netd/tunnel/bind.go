@@ -151,7 +151,7 @@ func (b *bind) deal(m *train.Batch, bufs [][]byte, way *steer.Way, addr *net.UDP
 	b.dealing.Lock()
 	defer b.dealing.Unlock()
 	now := time.Now()
-	for hand := range slices.Chunk(bufs, steer.Hand) {
+	for hand := range slices.Chunk(bufs, steer.Hand(way.Shares)) {
 		size := 0
 		for _, buf := range hand {
 			size += len(buf)

@@ -209,6 +209,20 @@ func (t *Tunnel) Received() uint64 {
 // Carried is how many bytes were sent by uplink i so far.
 func (t *Tunnel) Carried(i int) uint64 { return t.bind.paths[i].sent.Load() }
 
+// Ahead is how long path i is busy with what it was dealt, by the books of netd/steer.
+func (t *Tunnel) Ahead(i int) time.Duration {
+	t.bind.dealing.Lock()
+	defer t.bind.dealing.Unlock()
+	return t.bind.dealer.Ahead(i, time.Now())
+}
+
+// Correct tells the books that path i was busy for so much longer than they said.
+func (t *Tunnel) Correct(i int, longer time.Duration) {
+	t.bind.dealing.Lock()
+	defer t.bind.dealing.Unlock()
+	t.bind.dealer.Correct(i, longer, time.Now())
+}
+
 // Heard returns when the hub was last heard through uplink i; zero: never. Only
 // its datagrams count that were a port's; whether they are authentic is not looked
 // at, so this may steer but must not prove.
