@@ -96,7 +96,7 @@ func (w *world) dig(args ...string) string {
 // around the box's resolver, with providers that die.
 func TestOffersDNS(t *testing.T) {
 	needs(t)
-	lab.Require(t, lab.Program("udhcpc", "dig", "delv", "unbound"))
+	lab.Require(t, lab.Program("udhcpc", "dig", "delv", "unbound", "chronyd", "ntpdig"))
 	bin := programs(t)
 	w := newWorld(t)
 	w.startISPA()
@@ -104,8 +104,10 @@ func TestOffersDNS(t *testing.T) {
 	file, key := w.zone()
 	w.startDNS(file)
 	site := func(s string) string {
-		return strings.Replace(alone(s), `upstream  = []`, `upstream = ["192.0.2.1"]`, 1)
+		s = strings.Replace(alone(s), `upstream  = []`, `upstream = ["192.0.2.1"]`, 1)
+		return strings.Replace(s, `servers = []`, `servers = ["ns.example"]`, 1)
 	}
+	w.startTime()
 	w.startNetd(bin, site)
 	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.DNS != nil && n.DNS.Answers })
 	w.workstation()
@@ -136,7 +138,33 @@ func TestOffersDNS(t *testing.T) {
 	if out, err := proc.Run(t.Context(), w.ispA, "dig", "@"+own, "+tries=1", "+timeout=1", "www.example"); err == nil {
 		t.Errorf("the provider is answered:\n%s", out)
 	}
+	w.tellsTime()
 	w.withoutProviders(bin, site)
+}
+
+// startTime starts a time server of another house at 192.0.2.1. It does not touch
+// the machine's clock.
+func (w *world) startTime() {
+	conf := filepath.Join(w.dir, "chrony.conf")
+	w.must(os.WriteFile(conf, []byte("local stratum 1\nallow\nbindaddress 192.0.2.1\ncmdport 0\npidfile "+filepath.Join(w.dir, "chrony.pid")+"\n"), 0o644))
+	p := w.start(proc.Spec{Name: "chronyd", Space: w.hub, Args: []string{"chronyd", "-x", "-d", "-U", "-u", "root", "-f", conf}})
+	w.must(p.WaitLine(w.t.Context(), "Disabled control of system clock"))
+}
+
+// tellsTime: netd may not set the clock here, and finds that it is right; two
+// clients of other houses believe it. Nobody gets an answer to a control question.
+func (w *world) tellsTime() {
+	w.t.Helper()
+	n := w.await("time", 10*time.Second, func(n *wire.Net) bool { return n.Time != nil && n.Time.Known })
+	if n.Time.Stratum != 2 || n.Time.Sources[0].Name != "ns.example" || n.Time.ErrorMS <= 0 {
+		w.t.Errorf("time: %+v", n.Time)
+	}
+	if got := w.run(w.pc, "chronyd", "-x", "-Q", "-U", "-u", "root", "-t", "10", "pidfile "+filepath.Join(w.dir, "q.pid"), "server 10.20.0.2 iburst maxsamples 1"); !strings.Contains(got, "System clock wrong by") {
+		w.t.Errorf("chronyd:\n%s", got)
+	}
+	if got := w.run(w.pc, "ntpdig", "10.20.0.2"); !strings.Contains(got, "10.20.0.2 s2 no-leap") {
+		w.t.Errorf("ntpdig:\n%s", got)
+	}
 }
 
 // withoutProviders: both die. What is known is answered, also by a netd that has

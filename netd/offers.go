@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/netip"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"clinicgate/netd/plan"
 	"clinicgate/netd/resolver"
 	"clinicgate/netd/resolver/upstream"
+	"clinicgate/netd/timeserver"
 	"clinicgate/netd/uplink"
 )
 
@@ -25,8 +27,9 @@ import (
 type offers struct {
 	env  *daemon.Env
 	cfg  config.Config
-	dhcp []*dhcpd.Server  // as cfg.DHCP
-	dns  *resolver.Server // nil: not offered
+	dhcp []*dhcpd.Server    // as cfg.DHCP
+	dns  *resolver.Server   // nil: not offered
+	time *timeserver.Server // nil: not offered
 
 	ways   []upstream.Way // as told to dns, and the active one
 	active int
@@ -40,14 +43,24 @@ func newOffers(env *daemon.Env, cfg config.Config) *offers {
 	if cfg.DNS != nil {
 		o.dns = resolver.New(cfg, filepath.Join(env.State, "dns-cache"), plan.Mark, env.Log)
 	}
+	if cfg.NTP != nil {
+		// The mark goes with the run directory, at the next boot.
+		o.time = timeserver.New(cfg, filepath.Join(env.Run, ".clock-is-set"), o.lookup, timeserver.Kernel{}, env.Log)
+	}
 	return o
+}
+
+// lookup is how the time server finds its servers. The site file has names there
+// only where it has a resolver.
+func (o *offers) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	if o.dns == nil {
+		return nil, errors.New("this site has no resolver")
+	}
+	return o.dns.Lookup(ctx, name)
 }
 
 // follow takes in what is known of the uplinks. The loop calls it.
 func (o *offers) follow(b *box) {
-	if o.dns == nil {
-		return
-	}
 	var ways []upstream.Way
 	for _, u := range b.ups {
 		usable := b.safe && u.address.IsValid() && uplink.Usable(u.machine.Status().State)
@@ -55,7 +68,22 @@ func (o *offers) follow(b *box) {
 	}
 	if b.active != o.active || !reflect.DeepEqual(ways, o.ways) {
 		o.ways, o.active = ways, b.active
-		o.dns.Follow(ways, b.active)
+		o.spread()
+	}
+}
+
+// spread tells the services of the uplinks.
+func (o *offers) spread() {
+	if o.dns != nil {
+		o.dns.Follow(o.ways, o.active)
+	}
+	if o.time != nil {
+		var way timeserver.Way
+		usable := o.active >= 0 && o.ways[o.active].Usable
+		if usable {
+			way = timeserver.Way{Port: o.ways[o.active].Port, Mark: plan.Mark(o.active)}
+		}
+		o.time.Follow(way, usable)
 	}
 }
 
@@ -67,6 +95,9 @@ func (o *offers) tasks() []daemon.Task {
 	}
 	if o.dns != nil {
 		tasks = append(tasks, daemon.Task{Name: "dns", Run: o.dns.Run})
+	}
+	if o.time != nil {
+		tasks = append(tasks, daemon.Task{Name: "time", Run: o.time.Run})
 	}
 	return tasks
 }
@@ -107,7 +138,12 @@ func (o *offers) tell(n *wire.Net) {
 		n.DNS = w
 		faults = append(faults, f...)
 	}
-	for _, id := range append(dhcpd.IDs(), resolver.IDs()...) {
+	if o.time != nil {
+		w, f := o.time.State()
+		n.Time = w
+		faults = append(faults, f...)
+	}
+	for _, id := range slices.Concat(dhcpd.IDs(), resolver.IDs(), timeserver.IDs()) {
 		o.env.Faults.Keep(id, slices.DeleteFunc(slices.Clone(faults), func(f wire.Fault) bool { return f.ID != id })...)
 	}
 }

@@ -44,7 +44,7 @@ func services(b *board.Board) []supervise.Spec {
 		},
 		{
 			Name: "netd", Path: "/usr/bin/netd", UID: uidNetd, GID: uidNetd, Groups: group, Notify: true,
-			Caps:   []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE},
+			Caps:   []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE, unix.CAP_SYS_TIME},
 			Memory: 192 * mebi, OOM: -500,
 		},
 		{

@@ -10,6 +10,7 @@ type Net struct {
 	Active  string   `json:"active,omitempty"` // uplink that new flows take; empty: none usable
 	Tunnels []Tunnel `json:"tunnels"`
 	DNS     *DNS     `json:"dns,omitempty"`
+	Time    *Time    `json:"time,omitempty"`
 	DHCP    []DHCP   `json:"dhcp,omitempty"` // zones whose devices get addresses
 }
 

@@ -45,3 +45,26 @@ type NameServer struct {
 	InRow    int     `json:"in_row"` // failures since the last answer
 	RTTMS    float64 `json:"rtt_ms"` // smoothed; 0 while unknown
 }
+
+// Time is the box's clock, and what it tells the clinic's devices.
+type Time struct {
+	Answers bool         `json:"answers"`
+	Known   bool         `json:"known"` // false: devices are told that it is not
+	Stratum int          `json:"stratum,omitempty"`
+	ErrorMS float64      `json:"error_ms,omitempty"` // at most
+	Checked time.Time    `json:"checked,omitzero"`
+	Served  uint64       `json:"served"` // answers since the start
+	Sources []TimeSource `json:"sources"`
+}
+
+// TimeSource is one time server.
+type TimeSource struct {
+	Name     string  `json:"name"` // in the site file
+	Address  string  `json:"address"`
+	Stratum  int     `json:"stratum,omitempty"`
+	OffsetMS float64 `json:"offset_ms"` // of its clock from the box's
+	ErrorMS  float64 `json:"error_ms"`
+	Reach    int     `json:"reach"` // of the last eight questions, a bit for each answered
+	Believed bool    `json:"believed"`
+	Why      string  `json:"why,omitempty"` // there was no answer, or none worth having
+}

@@ -148,7 +148,7 @@ func (r *reader) offers(s *section, c *Config) {
 		c.DNS = r.dns(s.DNS, c.Zones)
 	}
 	if s.NTP != nil {
-		c.NTP = r.ntp(s.NTP)
+		c.NTP = r.ntp(s.NTP, c.DNS != nil)
 	}
 }
 
@@ -363,7 +363,7 @@ func isDomain(s string) bool {
 	return len(s) <= 200
 }
 
-func (r *reader) ntp(s *ntpSection) *NTP {
+func (r *reader) ntp(s *ntpSection, names bool) *NTP {
 	n := &NTP{}
 	if len(s.Servers) > maxServers {
 		r.bad("net.ntp.servers", "got %d, want at most %d", len(s.Servers), maxServers)
@@ -373,6 +373,8 @@ func (r *reader) ntp(s *ntpSection) *NTP {
 			text = r.addr("net.ntp.servers", text).String()
 		} else if !isDomain(text) || !strings.Contains(text, ".") {
 			r.bad("net.ntp.servers", "got %q, want an IPv4 address or a name, such as \"pool.ntp.org\"", text)
+		} else if !names {
+			r.bad("net.ntp.servers", "got the name %q and no net.dns to look it up, want an IPv4 address", text)
 		}
 		if slices.Contains(n.Servers, text) {
 			r.bad("net.ntp.servers", "%s is listed twice", text)

@@ -65,12 +65,17 @@ func TestServiceRefusals(t *testing.T) {
 		"private, not a domain":      {`private   = []`, `private = ["*.x"]`, `net.dns.private: got "*.x"`},
 		"zone without servers":       {"# [[net.dns.zone]]", "[[net.dns.zone]]\nname = \"a.example\" #", `net.dns.zone[0].servers: got none`},
 		"time from a word":           {`servers = []`, `servers = ["clock"]`, `net.ntp.servers: got "clock"`},
+		"time from a name, no DNS":   {"servers = []", "servers = [\"pool.ntp.org\"]", `net.ntp.servers: got the name "pool.ntp.org" and no net.dns`},
 		"time from one server twice": {`servers = []`, `servers = ["192.0.2.1", "192.0.2.1"]`, `net.ntp.servers: 192.0.2.1 is listed twice`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(example(t), c.from, c.to, 1)
 			if text == example(t) {
 				t.Fatalf("%q is not in the example", c.from)
+			}
+			if strings.HasSuffix(name, "no DNS") {
+				from, to := strings.Index(text, "[net.dns]"), strings.Index(text, "[net.ntp]")
+				text = text[:from] + text[to:]
 			}
 			_, err := parse(text)
 			if c.want == "" {
