@@ -61,7 +61,48 @@ func netCommand(o *options) *cobra.Command {
 			return showDNS(cmd.OutOrStdout(), n.DNS)
 		},
 	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "time",
+		Short: "whether the clock is right, and who says so",
+		Args:  usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := wirefile.Read[wire.Net](o.source.Run, wire.NetFile)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd.OutOrStdout(), struct {
+					V    int        `json:"v"`
+					Time *wire.Time `json:"time"`
+				}{1, n.Time})
+			}
+			return showTime(cmd.OutOrStdout(), n.Time)
+		},
+	})
 	return cmd
+}
+
+// showTime prints what is known of the clock and the servers it is compared with.
+func showTime(out io.Writer, t *wire.Time) error {
+	switch {
+	case t == nil:
+		_, err := fmt.Fprintln(out, "this site tells nobody the time (net.ntp)")
+		return err
+	case t.Known:
+		fmt.Fprintf(out, "the clock is right to %.1f ms, stratum %d, checked %s\n\n", t.ErrorMS, t.Stratum, t.Checked.Local().Format("Jan 2 15:04:05"))
+	default:
+		fmt.Fprint(out, "nobody knows whether the clock is right; devices are told so\n\n")
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SERVER\tADDRESS\tBELIEVED\tOFFSET MS\tERROR MS\tREACH\tWHY NOT")
+	for _, s := range t.Sources {
+		believed := "no"
+		if s.Believed {
+			believed = "yes"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%.1f\t%08b\t%s\n", s.Name, s.Address, believed, s.OffsetMS, s.ErrorMS, s.Reach, or(status.Plain(s.Why), "-"))
+	}
+	return w.Flush()
 }
 
 // showDNS prints the resolver's memory and the name servers it asks.
