@@ -19,8 +19,8 @@ func (w *world) echo(s *netns.Space, addr string) {
 	var l net.Listener
 	var p net.PacketConn
 	w.must(s.Do(func() (err error) {
-		if l, err = net.Listen("tcp4", addr); err == nil {
-			p, err = net.ListenPacket("udp4", addr)
+		if l, err = net.Listen("tcp", addr); err == nil {
+			p, err = net.ListenPacket("udp", addr)
 		}
 		return err
 	}))
@@ -154,7 +154,7 @@ func (k *talk) alive(t testing.TB, what string) {
 func reach(from *netns.Space, to string, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	c, err := from.DialContext(ctx, "tcp4", to)
+	c, err := from.DialContext(ctx, "tcp", to)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ const (
 
 // udp says whether a datagram is answered in time.
 func udp(from *netns.Space, to string, within time.Duration) bool {
-	c, err := from.DialContext(context.Background(), "udp4", to)
+	c, err := from.DialContext(context.Background(), "udp", to)
 	if err != nil {
 		return false
 	}

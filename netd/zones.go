@@ -114,10 +114,16 @@ func (z *zoneHands) silent() bool {
 	return f == nil || !slices.ContainsFunc(f.Groups, func(g wire.Group) bool { return g.Port == z.cfg.Port && g.Role == wire.RoleMaster })
 }
 
+// mixes reports whether hosts here have to do with those of another zone, for which
+// the box is the way too.
+func (z *zoneHands) mixes() bool {
+	return len(z.cfg.Reaches) > 0 || slices.ContainsFunc(z.b.cfg.Zones, func(o config.Zone) bool { return slices.Contains(o.Reaches, z.cfg.Name) })
+}
+
 // tick brings what hosts are told in line with what is known, and tells them when
 // it is time. A prefix is told of when the firewall knows it.
 func (z *zoneHands) tick(ups []plan.Uplink, now time.Time) {
-	s := beacon.State{Silent: z.silent()}
+	s := beacon.State{Silent: z.silent(), Way: z.mixes()}
 	add := func(p netip.Prefix, good bool) {
 		if sub := plan.Subnet(z.cfg, p); sub.IsValid() {
 			s.Prefixes = append(s.Prefixes, beacon.Prefix{Prefix: sub, Good: good})

@@ -32,7 +32,7 @@ type Prefix struct {
 // State is what a zone is to be told.
 type State struct {
 	Prefixes []Prefix
-	Way      bool // there is a way to the internet
+	Way      bool // the box is a way to the internet or another zone
 	Silent   bool // the pair's other box speaks
 }
 
