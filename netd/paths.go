@@ -54,7 +54,7 @@ func (u *uplinkHands) openPath(ctx context.Context) {
 	if u.path.session != nil || !to.IsValid() || !uplink.Usable(u.machine.Status().State) {
 		return
 	}
-	s, err := probe.OpenSession(ctx, u.cfg.Port, plan.Mark(u.i)|plan.Unheard, to)
+	s, err := probe.OpenSession(ctx, u.cfg.Port, plan.Mark(u.i)|plan.ClassMark(0)|plan.Unheard, to)
 	if err != nil {
 		u.b.env.Log.Debug("no STAMP session", "uplink", u.cfg.Name, "err", err)
 		return

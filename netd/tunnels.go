@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"clinicgate/firmware/wire"
@@ -82,7 +83,7 @@ func (t *tunnelHands) make(now time.Time) {
 	if err == nil {
 		var paths []tunnel.Path
 		for i, u := range t.b.cfg.Uplinks {
-			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i) | t.unheard()})
+			paths = append(paths, tunnel.Path{Dev: u.Port, Mark: plan.Mark(i) | t.unheard() | plan.ClassMark(t.class())})
 		}
 		t.tunnel, err = tunnel.Open(t.cfg, keys, paths, t.b.env.Log)
 	}
@@ -115,6 +116,19 @@ func (t *tunnelHands) keys() (k tunnel.Keys, err error) {
 		}
 	}
 	return k, nil
+}
+
+// class is that of the tunnel's own datagrams in the queues of the uplinks: that of
+// the flows that it is for, or else what its policy is good for.
+func (t *tunnelHands) class() int {
+	names := config.ClassNames()
+	switch {
+	case t.cfg.Class >= 0:
+		return t.cfg.Class
+	case t.cfg.Policy == config.Aggregate:
+		return slices.Index(names[:], config.Bulk)
+	}
+	return slices.Index(names[:], config.Clinical)
 }
 
 // unheard marks what has copies by several uplinks: the hub answers by one of them,

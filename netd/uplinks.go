@@ -128,7 +128,7 @@ func (u *uplinkHands) ask(ctx context.Context) {
 }
 
 func (u *uplinkHands) openProber(ctx context.Context) {
-	p, err := probe.Open(ctx, u.cfg.Port, plan.Mark(u.i), u.b.cfg.Probe.Targets)
+	p, err := probe.Open(ctx, u.cfg.Port, plan.Mark(u.i)|plan.ClassMark(0), u.b.cfg.Probe.Targets)
 	if err != nil {
 		u.b.env.Log.Error("uplink can't be probed", "uplink", u.cfg.Name, "err", err)
 		return

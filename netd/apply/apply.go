@@ -70,6 +70,7 @@ func (k *Kernel) apply(want plan.Kernel, keep bool) (Result, error) {
 	w.addAddrs(want, have)
 	w.addRoutes(want, have)
 	w.addRules(want, have)
+	w.setQueues(want.Queues, keep)
 	if !keep {
 		w.dropRules(want, have)
 		w.dropRoutes(want, have)
@@ -123,7 +124,8 @@ func (w *work) present(want plan.Kernel) plan.Kernel {
 		Routes: slices.DeleteFunc(slices.Clone(want.Routes), func(r plan.Route) bool {
 			return gone(r.Dev) || slices.ContainsFunc(r.Hops[:], func(h plan.Hop) bool { return gone(h.Dev) })
 		}),
-		Rules: want.Rules,
+		Rules:  want.Rules,
+		Queues: want.Queues,
 	}
 }
 

@@ -62,3 +62,18 @@ func matchFlow(m config.Match) string {
 func keepClass(to string) string {
 	return fmt.Sprintf("-o %s -m connmark --mark 0x0/%#x -j CONNMARK --save-mark --nfmask %#x --ctmask %#x", to, plan.ClassMask, plan.ClassMask, plan.ClassMask)
 }
+
+// enqueue chooses each packet's place in the queue of an uplink that has one; office's
+// is that of packets without a class.
+func enqueue(c config.Config) []string {
+	var rules []string
+	for _, u := range c.Uplinks {
+		for k, name := range config.ClassNames() {
+			if u.Up > 0 && name != config.Office {
+				rules = append(rules, fmt.Sprintf("-o %s -m mark --mark %#x/%#x -j CLASSIFY --set-class %x:%x",
+					u.Port, plan.ClassMark(k), plan.ClassMask, plan.QueueMajor, plan.QueueClass(k)))
+			}
+		}
+	}
+	return rules
+}

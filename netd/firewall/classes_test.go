@@ -19,6 +19,12 @@ func TestClasses(t *testing.T) {
 	if got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
+	got = strings.Join(enqueue(classes(t)), "\n")
+	want = `-o wan1 -m mark --mark 0x1000000/0xf000000 -j CLASSIFY --set-class 71:10
+-o wan1 -m mark --mark 0x3000000/0xf000000 -j CLASSIFY --set-class 71:30`
+	if got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
 	if rules := classify(example(t), "lan"); len(rules) != 0 {
 		t.Errorf("without classes: %q", rules)
 	}
@@ -26,6 +32,7 @@ func TestClasses(t *testing.T) {
 
 func classes(t *testing.T) config.Config {
 	c := example(t)
+	c.Uplinks[0].Up = 20_000_000
 	c.Classes = []config.Class{
 		{Name: config.Clinical, Match: []config.Match{
 			{From: netip.MustParsePrefix("10.20.0.60/32"), DSCP: -1},

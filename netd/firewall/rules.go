@@ -129,7 +129,7 @@ func stick(c config.Config) []string {
 			rules = append(rules, keepClass(t.Device))
 		}
 	}
-	return rules
+	return append(rules, enqueue(c)...)
 }
 
 // masquerade hides the clinic behind the box's address on every way out. Behind

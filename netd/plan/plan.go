@@ -86,6 +86,7 @@ type Kernel struct {
 	Addrs  []Addr
 	Routes []Route
 	Rules  []Rule
+	Queues []Queue
 }
 
 // Link is a device that has to be up.
@@ -164,6 +165,7 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 		k.tunnel(i, t, tunnelMTU(c, t, ups))
 	}
 	k.six(c, ups, active)
+	k.queues(c)
 	k.sort()
 	return k
 }

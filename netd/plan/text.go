@@ -20,6 +20,9 @@ func (k Kernel) String() string {
 	for _, r := range k.Routes {
 		fmt.Fprintln(&b, r)
 	}
+	for _, q := range k.Queues {
+		fmt.Fprintln(&b, q)
+	}
 	return b.String()
 }
 
