@@ -35,11 +35,11 @@ image: deps ## build the image for QEMU into build/image
 	@echo "building the image"
 	@$(GO) run ./image build -o $(CLINICGATE_IMAGE)
 
-run: build image ## boot the image in the clinic and play the morning; CI=true: exit with its verdict
-	@$(SUDO) $(LAB) run -gateway=image
+run: build image ## boot the image in the clinic and play the morning; CI=true: exit with its verdict; PAIR=1: two boxes
+	@$(SUDO) $(LAB) run -gateway=image $(if $(PAIR),-pair)
 
 lab: build ## the same with the programs straight in namespaces: seconds instead of minutes
-	@$(SUDO) $(LAB) run -gateway=namespace
+	@$(SUDO) $(LAB) run -gateway=namespace $(if $(PAIR),-pair)
 
 stop: ## end a lab that was left up
 	@$(SUDO) $(LAB) stop

@@ -1,7 +1,7 @@
 // Lab is the clinic in a box: it builds the world around a gateway, boots the
 // gateway in it and plays the morning. Started with
 //
-//	lab run [-gateway=image|namespace] [-firmware]   build the clinic and play the morning
+//	lab run [-gateway=image|namespace] [-firmware] [-pair]   build the clinic and play the morning
 //	lab ctl COMMAND...                   ask the running lab: cut isp-a, card out...
 //	lab stop                             end it
 package main
@@ -23,7 +23,7 @@ import (
 
 func main() { os.Exit(logic(os.Args[1:], os.Stdout, os.Stderr)) }
 
-const usage = `usage: lab run [-gateway=image|namespace] [-firmware]
+const usage = `usage: lab run [-gateway=image|namespace] [-firmware] [-pair]
        lab ctl COMMAND...
        lab stop
 `
@@ -77,6 +77,7 @@ type options struct {
 	gateway  string
 	image    string // folder of the built image
 	firmware bool   // the image starts through UEFI
+	pair     bool   // two boxes
 	ci       bool   // exit with the morning's verdict
 }
 
@@ -85,6 +86,7 @@ func parse(args []string) (options, error) {
 	fs := flag.NewFlagSet("lab run", flag.ContinueOnError)
 	fs.StringVar(&o.gateway, "gateway", "image", "the box: `image` in QEMU, or its programs in a namespace")
 	fs.BoolVar(&o.firmware, "firmware", false, "start the image through UEFI, as a real box does")
+	fs.BoolVar(&o.pair, "pair", false, "two boxes, and a morning in which one loses its power")
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // play plays the morning in a clinic of the test's own.
-func play(t *testing.T, gateway string, needs ...lab.Need) {
+func play(t *testing.T, o options, needs ...lab.Need) {
 	t.Helper()
 	root, err := clinic.Root()
 	if err != nil {
@@ -21,7 +21,7 @@ func play(t *testing.T, gateway string, needs ...lab.Need) {
 	}
 	lab.Require(t, append(needs, clinic.Needs(root)...)...)
 	var out strings.Builder
-	l, err := build(context.Background(), root, fmt.Sprintf("t%d", os.Getpid()), options{gateway: gateway}, &out)
+	l, err := build(context.Background(), root, fmt.Sprintf("t%d", os.Getpid()), o, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,13 @@ func play(t *testing.T, gateway string, needs ...lab.Need) {
 
 // TestMorningInNamespaces is the morning with the box's programs in a namespace.
 func TestMorningInNamespaces(t *testing.T) {
-	play(t, "namespace", lab.Program("pcscd"))
+	play(t, options{gateway: "namespace"}, lab.Program("pcscd"))
+}
+
+// TestPairMorningInNamespaces is the morning with two boxes, one of which loses its
+// power.
+func TestPairMorningInNamespaces(t *testing.T) {
+	play(t, options{gateway: "namespace", pair: true}, lab.Program("pcscd"))
 }
 
 // TestMorningInQEMU is the morning with the box as it ships.
@@ -53,5 +59,5 @@ func TestMorningInQEMU(t *testing.T) {
 		t.Skip("boots the image twice")
 	}
 	t.Attr("boots", "image")
-	play(t, "image", lab.Program(qemu.Programs...), lab.Program("swtpm"))
+	play(t, options{gateway: "image"}, lab.Program(qemu.Programs...), lab.Program("swtpm"))
 }

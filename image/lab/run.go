@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,8 +30,8 @@ type gateway interface {
 // A scene is a clinic with a box in it.
 type scene struct {
 	clinic  *clinic.Clinic
-	box     gateway
-	slot    *pivcard.Slot
+	boxes   []gateway       // one, or two
+	slots   []*pivcard.Slot // of their readers
 	morning *morning.Morning
 }
 
@@ -41,7 +43,7 @@ func build(ctx context.Context, root, name string, o options, out io.Writer) (*s
 	if err != nil {
 		return nil, err
 	}
-	cfg := clinic.Config{Root: root, Name: name, Bin: bin, Say: say}
+	cfg := clinic.Config{Root: root, Name: name, Bin: bin, Say: say, Pair: o.pair}
 	if o.gateway == "namespace" {
 		cfg.Reader = box.VirtualReader
 	} else {
@@ -56,30 +58,41 @@ func build(ctx context.Context, root, name string, o options, out io.Writer) (*s
 		return nil, err
 	}
 	l := &scene{clinic: c}
-	if err := l.place(o); err != nil {
-		return nil, errors.Join(err, c.Close())
+	for n := 0; n == 0 || o.pair && n == 1; n++ {
+		if err := l.place(o, n); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
-	l.morning = &morning.Morning{Clinic: c, Box: l.box, Slot: l.slot, Out: out}
+	l.morning = &morning.Morning{Clinic: c, Box: l.boxes[0], Slot: l.slots[0], Out: out}
+	if o.pair {
+		l.morning.Second = &morning.Second{Box: l.boxes[1], Slot: l.slots[1]}
+	}
 	return l, nil
 }
 
-// place puts the box where it belongs.
-func (l *scene) place(o options) error {
+// place puts box n where it belongs.
+func (l *scene) place(o options, n int) error {
 	if o.gateway == "namespace" {
-		b, err := box.NewNamespace(l.clinic)
+		b, err := box.NewNamespace(l.clinic, n)
 		if err == nil {
-			l.box, l.slot = b, b.Slot
+			l.boxes, l.slots = append(l.boxes, b), append(l.slots, b.Slot)
 		}
 		return err
 	}
-	b, err := box.NewImage(l.clinic, o.image, o.firmware)
+	b, err := box.NewImage(l.clinic, n, o.image, o.firmware)
 	if err == nil {
-		l.box, l.slot = b, b.Slot
+		l.boxes, l.slots = append(l.boxes, b), append(l.slots, b.Slot)
 	}
 	return err
 }
 
-func (l *scene) Close() error { return errors.Join(l.box.Close(), l.clinic.Close()) }
+func (l *scene) Close() error {
+	var errs []error
+	for _, b := range l.boxes {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(append(errs, l.clinic.Close())...)
+}
 
 // run is lab run.
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -140,7 +153,7 @@ func (l *scene) hints() []string {
 	return []string{
 		"go run ./image/lab ctl status        what the box says of itself",
 		"go run ./image/lab ctl console       how to take the box's serial console",
-		"go run ./image/lab ctl cut isp-a     cut a link (isp-a, isp-b, lan); restore isp-a",
+		"go run ./image/lab ctl cut isp-a     cut a link (isp-a, isp-b, lan; of a pair also ha, isp-a-2...); restore isp-a",
 		"go run ./image/lab ctl help          everything the lab can do",
 		ns + "ws ping 10.20.0.1      a shell command on the workstation",
 		"ls " + filepath.Join(l.clinic.Dir, "log") + "     what every program said",
@@ -152,19 +165,25 @@ func (l *scene) commands(stop func()) []control.Command {
 	cable := func(do func(*relay.Link, []string) error) func(context.Context, []string) (string, error) {
 		return func(_ context.Context, args []string) (string, error) {
 			if len(args) == 0 || l.clinic.Cables[args[0]] == nil {
-				return "", errors.New("want a cable: isp-a, isp-b or lan")
+				return "", fmt.Errorf("want a cable: %s", strings.Join(slices.Sorted(maps.Keys(l.clinic.Cables)), ", "))
 			}
 			return "", do(l.clinic.Cables[args[0]], args[1:])
 		}
 	}
 	return []control.Command{
-		{Name: "status", Help: "what gatectl status shows", Run: func(ctx context.Context, _ []string) (string, error) { return l.box.Status(ctx) }},
-		{Name: "console", Help: "hands the box's serial console to you", Run: l.console},
+		{Name: "status", Args: "[2]", Help: "what gatectl status shows; 2: on the second box", Run: func(ctx context.Context, args []string) (string, error) {
+			n, _, err := l.number(args)
+			if err != nil {
+				return "", err
+			}
+			return l.boxes[n].Status(ctx)
+		}},
+		{Name: "console", Args: "[2]", Help: "hands the box's serial console to you", Run: l.console},
 		{Name: "cut", Args: "CABLE", Help: "it dies silently", Run: cable(func(c *relay.Link, _ []string) error { c.Cut(); return nil })},
 		{Name: "restore", Args: "CABLE", Help: "it is good again", Run: cable(func(c *relay.Link, _ []string) error { c.Restore(); return nil })},
 		{Name: "shape", Args: "CABLE delay=50ms loss=0.05 ...", Help: "delay, jitter, loss (0 to 1), rate (bit/s)", Run: cable(shape)},
-		{Name: "card", Args: "in|out", Help: "the doctor's card", Run: l.card},
-		{Name: "power", Args: "cut|on", Help: "the box's", Run: l.power},
+		{Name: "card", Args: "in|out [2]", Help: "the doctor's card", Run: l.card},
+		{Name: "power", Args: "cut|on [2]", Help: "the box's", Run: l.power},
 		{Name: "ehr", Args: "down|up", Help: "the cloud EHR", Run: l.ehr},
 		{Name: "stop", Help: "end the lab", Run: func(context.Context, []string) (string, error) { stop(); return "ending", nil }},
 	}
@@ -196,8 +215,27 @@ func shape(c *relay.Link, args []string) error {
 	return nil
 }
 
-func (l *scene) console(context.Context, []string) (string, error) {
-	b, ok := l.box.(*box.Image)
+// number takes the box's number, 1 or 2, off the end of a command's words.
+func (l *scene) number(args []string) (n int, rest []string, err error) {
+	if len(args) == 0 {
+		return 0, args, nil
+	}
+	n, err = strconv.Atoi(args[len(args)-1])
+	if err != nil {
+		return 0, args, nil // another word
+	}
+	if n < 1 || n > len(l.boxes) {
+		return 0, nil, fmt.Errorf("got box %d, there are %d", n, len(l.boxes))
+	}
+	return n - 1, args[:len(args)-1], nil
+}
+
+func (l *scene) console(_ context.Context, args []string) (string, error) {
+	n, _, err := l.number(args)
+	if err != nil {
+		return "", err
+	}
+	b, ok := l.boxes[n].(*box.Image)
 	if !ok {
 		return "", errors.New("a box in a namespace has no serial console; the image has one")
 	}
@@ -205,22 +243,30 @@ func (l *scene) console(context.Context, []string) (string, error) {
 }
 
 func (l *scene) card(_ context.Context, args []string) (string, error) {
+	n, args, err := l.number(args)
+	if err != nil {
+		return "", err
+	}
 	switch strings.Join(args, " ") {
 	case "in":
-		return "PIN " + morning.PIN, l.morning.InsertCard()
+		return "PIN " + morning.PIN, l.morning.InsertCard(l.slots[n])
 	case "out":
-		l.slot.Remove()
+		l.slots[n].Remove()
 		return "", nil
 	}
 	return "", errors.New("want in or out")
 }
 
 func (l *scene) power(ctx context.Context, args []string) (string, error) {
+	n, args, err := l.number(args)
+	if err != nil {
+		return "", err
+	}
 	switch strings.Join(args, " ") {
 	case "cut":
-		return "", l.box.CutPower()
+		return "", l.boxes[n].CutPower()
 	case "on":
-		return "", l.box.Boot(ctx)
+		return "", l.boxes[n].Boot(ctx)
 	}
 	return "", errors.New("want cut or on")
 }

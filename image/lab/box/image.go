@@ -26,6 +26,7 @@ type Image struct {
 	Slot *pivcard.Slot // the reader's
 
 	clinic *clinic.Clinic
+	number int // 0 or 1: which of a pair
 	cfg    qemu.Config
 	stick  string
 	vm     *qemu.VM
@@ -34,27 +35,33 @@ type Image struct {
 }
 
 // NewImage prepares a machine with a fresh disk from the folder that `image build`
-// made, and a site stick for its first boot. With firmware it starts through UEFI
-// as a real box does; without, QEMU loads the same kernel, in a third of the time.
-func NewImage(c *clinic.Clinic, image string, firmware bool) (*Image, error) {
-	b := &Image{Slot: pivcard.NewSlot(), clinic: c, stick: filepath.Join(c.Dir, "stick.img")}
-	dir := filepath.Join(c.Dir, "vm")
+// made, and a site stick for its first boot. number is 0, or 1 for a pair's second.
+// With firmware it starts through UEFI as a real box does; without, QEMU loads the
+// same kernel, in a third of the time.
+func NewImage(c *clinic.Clinic, number int, image string, firmware bool) (*Image, error) {
+	file := func(name string) string { return filepath.Join(c.Dir, clinic.Cable(name, number)) }
+	b := &Image{Slot: pivcard.NewSlot(), clinic: c, number: number, stick: file("stick") + ".img"}
+	dir := file("vm")
 	if err := os.RemoveAll(dir); err != nil { // another clinic's disk
 		return nil, err
 	}
-	if out, err := exec.Command(filepath.Join(c.Bin, "image"), "stick", "-o", b.stick, c.Stick()).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(c.Bin, "image"), "stick", "-o", b.stick, c.Stick(number)).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make the site stick: %w: %s", err, out)
 	}
 	b.cfg = qemu.Config{
-		Image: image, Dir: dir, UEFI: firmware, TPM: true, Card: filepath.Join(c.Dir, "card.sock"), Cables: map[string]qemu.Cable{},
+		Image: image, Dir: dir, UEFI: firmware, TPM: true, Card: file("card") + ".sock", Cables: map[string]qemu.Cable{},
 	}
 	for cable, role := range ports {
-		theirs, ours := filepath.Join(c.Dir, role+".vm"), filepath.Join(c.Dir, role+".lab")
+		jack := c.Ports[clinic.Cable(cable, number)]
+		if jack == nil {
+			continue
+		}
+		theirs, ours := file(role)+".vm", file(role)+".lab"
 		end, err := relay.Dgram(ours, theirs)
 		if err != nil {
 			return nil, err
 		}
-		c.Ports[cable].Plug(end)
+		jack.Plug(end)
 		b.cfg.Cables[role] = qemu.Cable{Local: theirs, Remote: ours}
 	}
 	here, unplug := context.WithCancel(context.Background())
@@ -84,7 +91,7 @@ func (b *Image) Boot(ctx context.Context) error {
 	b.vm, b.lent = vm, false
 	ctx, cancel := context.WithTimeout(ctx, imageLimit)
 	defer cancel()
-	if err := waitServices(ctx, b.clinic, b.running); err != nil {
+	if err := waitServices(ctx, b.clinic, b.number, b.running); err != nil {
 		says, why := b.Status(ctx) // what is wrong with it, if it can still tell
 		if why != nil {
 			says = tail(vm.Transcript())

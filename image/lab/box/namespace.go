@@ -37,20 +37,22 @@ type Namespace struct {
 	Slot *pivcard.Slot // the reader's
 
 	clinic *clinic.Clinic
+	number int    // 0 or 1: which of a pair
 	dir    string // data and run directory
 	space  *netns.Space
 	procs  []*proc.Proc
+	loose  []relay.End        // ports without a cable
 	unplug context.CancelFunc // ends the reader
 }
 
-// NewNamespace prepares a box with the clinic's site stick imported.
-func NewNamespace(c *clinic.Clinic) (*Namespace, error) {
-	b := &Namespace{Slot: pivcard.NewSlot(), clinic: c, dir: filepath.Join(c.Dir, "box")}
+// NewNamespace prepares box number 0, or 1 of a pair, with its site stick imported.
+func NewNamespace(c *clinic.Clinic, number int) (*Namespace, error) {
+	b := &Namespace{Slot: pivcard.NewSlot(), clinic: c, number: number, dir: filepath.Join(c.Dir, clinic.Cable("box", number))}
 	if err := os.RemoveAll(b.dir); err != nil {
 		return nil, err
 	}
 	// On the box the stick's secrets lie beside the site's folder, not in it.
-	stick := c.Stick()
+	stick := c.Stick(number)
 	for from, to := range map[string]string{"anchors": "site/anchors", "secrets": "secrets"} {
 		if err := copyTree(filepath.Join(stick, from), b.data(to)); err != nil {
 			return nil, fmt.Errorf("import the site: %w", err)
@@ -134,11 +136,11 @@ func (b *Namespace) Boot(ctx context.Context) error {
 }
 
 // ports are the box's network devices by the cable in each.
-var ports = map[string]string{clinic.CableA: "wan1", clinic.CableB: "wan2", clinic.CableLAN: "lan"}
+var ports = map[string]string{clinic.CableA: "wan1", clinic.CableB: "wan2", clinic.CableLAN: "lan", clinic.CableHA: "ha"}
 
 // plug makes the box's kernel, so to speak: a namespace with its ports.
 func (b *Namespace) plug() (err error) {
-	if b.space, err = netns.New("cg-" + b.clinic.Name + "-box"); err != nil {
+	if b.space, err = netns.New("cg-" + b.clinic.Name + "-" + clinic.Cable("box", b.number)); err != nil {
 		return err
 	}
 	for cable, port := range ports {
@@ -146,7 +148,11 @@ func (b *Namespace) plug() (err error) {
 		if err != nil {
 			return err
 		}
-		b.clinic.Ports[cable].Plug(end)
+		if jack := b.clinic.Ports[clinic.Cable(cable, b.number)]; jack != nil {
+			jack.Plug(end)
+		} else {
+			b.loose = append(b.loose, end)
+		}
 	}
 	return nil
 }
@@ -188,7 +194,7 @@ func (b *Namespace) start(name string, args []string, env ...string) error {
 }
 
 func (b *Namespace) log(name string) string {
-	return filepath.Join(b.clinic.Dir, "log", "box-"+name+".log")
+	return filepath.Join(b.clinic.Dir, "log", clinic.Cable("box", b.number)+"-"+name+".log")
 }
 
 // services are the box's on the LAN, at the clinic's address.
@@ -200,7 +206,7 @@ const bootLimit = time.Minute
 func (b *Namespace) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
 	defer cancel()
-	return waitServices(ctx, b.clinic, b.alive)
+	return waitServices(ctx, b.clinic, b.number, b.alive)
 }
 
 // alive is an error when one of the programs has ended.
@@ -215,13 +221,18 @@ func (b *Namespace) alive() error {
 	return nil
 }
 
-// waitServices waits until the box's services answer at the clinic's address, as
-// the workstation sees them.
-func waitServices(ctx context.Context, c *clinic.Clinic, alive func() error) error {
+// waitServices waits until the box's services answer, as the workstation sees them:
+// at the clinic's address, or of a pair's box at its own, for the other one may have
+// the clinic's.
+func waitServices(ctx context.Context, c *clinic.Clinic, number int, alive func() error) error {
+	at := clinic.Gateway
+	if c.Pair {
+		at = clinic.Own(number)
+	}
 	for _, port := range services {
 		for {
 			try, cancel := context.WithTimeout(ctx, 2*time.Second)
-			conn, err := c.Workstation.DialContext(try, "tcp", clinic.Gateway+":"+port)
+			conn, err := c.Workstation.DialContext(try, "tcp", at+":"+port)
 			cancel()
 			if err == nil {
 				conn.Close()
@@ -231,7 +242,7 @@ func waitServices(ctx context.Context, c *clinic.Clinic, alive func() error) err
 				return fmt.Errorf("boot: %w", dead)
 			}
 			if ctx.Err() != nil {
-				return fmt.Errorf("boot: port %s at %s does not answer: %w", port, clinic.Gateway, err)
+				return fmt.Errorf("boot: port %s at %s does not answer: %w", port, at, err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -254,8 +265,14 @@ func (b *Namespace) CutPower() error {
 	}
 	b.procs = nil
 	for cable := range ports {
-		b.clinic.Ports[cable].Unplug()
+		if jack := b.clinic.Ports[clinic.Cable(cable, b.number)]; jack != nil {
+			jack.Unplug()
+		}
 	}
+	for _, end := range b.loose {
+		end.Close() // a device that doesn't close is gone with its namespace
+	}
+	b.loose = nil
 	if b.space == nil {
 		return nil
 	}

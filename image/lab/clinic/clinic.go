@@ -27,6 +27,9 @@ type Config struct {
 	Bin  string                           // folder of built programs; see Build
 	Say  func(format string, args ...any) // progress; nil: silent
 
+	// Pair: there is room for two boxes, and a cable between them.
+	Pair bool
+
 	// Reader is how the box's card reader begins its name; empty: as in the
 	// example site file.
 	Reader string
@@ -39,10 +42,10 @@ type Clinic struct {
 	Dir    string                 // build/lab/NAME: logs, site folder, sockets
 	World  *pki.World             // the certificate authorities
 	EHR    *ehr.Server            // the cloud EHR
-	Cables map[string]*relay.Link // the box's cables, by CableA, CableB, CableLAN; A is the box's side
-	Ports  map[string]*relay.Jack // where the box plugs in, by the same names
+	Cables map[string]*relay.Link // the boxes' cables, as Cable names them; A is the box's side, of CableHA the first's
+	Ports  map[string]*relay.Jack // where the boxes plug in, by the same names
 
-	keys  struct{ hub, box wgKey }
+	keys  struct{ hub, box, pair wgKey }
 	procs []*proc.Proc // in the order they started
 	lock  *os.File
 }
@@ -108,12 +111,25 @@ func (c *Clinic) lay(context.Context) error {
 	if err := c.connect(); err != nil {
 		return err
 	}
-	far, err := c.sockets()
+	far, err := c.sockets(c.boxes())
 	for name, end := range far {
 		c.Ports[name] = relay.NewJack()
 		c.Cables[name] = relay.New(c.Ports[name], end, uint64(len(c.Cables))+1)
 	}
+	if c.Pair {
+		first, second := relay.NewJack(), relay.NewJack()
+		c.Ports[CableHA], c.Ports[Cable(CableHA, 1)] = first, second
+		c.Cables[CableHA] = relay.New(first, second, uint64(len(c.Cables))+1)
+	}
 	return err
+}
+
+// boxes is how many there are.
+func (c *Clinic) boxes() int {
+	if c.Pair {
+		return 2
+	}
+	return 1
 }
 
 // Close ends everything; the folder stays for whoever wants to read the logs.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
@@ -64,12 +66,25 @@ func (c *Clinic) wireGuard(ctx context.Context, space *netns.Space, device strin
 
 // Handshake says whether the hub has met the box.
 func (c *Clinic) Handshake(ctx context.Context) (bool, error) {
+	at, err := c.LastHandshake(ctx)
+	return !at.IsZero(), err
+}
+
+// LastHandshake is when the hub last met the box, in whole seconds; zero: never.
+func (c *Clinic) LastHandshake(ctx context.Context) (time.Time, error) {
 	out, err := proc.Run(ctx, c.Hub, "wg", "show", c.hubDevice(), "latest-handshakes")
 	if err != nil {
-		return false, err
+		return time.Time{}, err
 	}
 	fields := strings.Fields(string(out)) // the box's key and the time in seconds, 0 for never
-	return len(fields) == 2 && fields[1] != "0", nil
+	if len(fields) != 2 {
+		return time.Time{}, fmt.Errorf("the hub knows of %q, want one peer", out)
+	}
+	seconds, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil || seconds == 0 {
+		return time.Time{}, err
+	}
+	return time.Unix(seconds, 0), nil
 }
 
 func (c *Clinic) hubDevice() string { return "wg-" + c.Name }

@@ -30,22 +30,34 @@ func (c *Clinic) writeSite(context.Context) error {
 	if c.keys.box, err = newWGKey(); err != nil {
 		return err
 	}
+	if c.keys.pair, err = newWGKey(); err != nil {
+		return err
+	}
 	if c.World, err = pki.New(time.Now()); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(c.Stick()); err != nil {
+	box, err := c.World.Gateway(net.ParseIP(Gateway), net.ParseIP(Own(0)), net.ParseIP(Own(1)))
+	if err != nil {
 		return err
 	}
-	return first(
-		func() error { return c.World.WriteAnchors(filepath.Join(c.Stick(), "anchors")) },
-		c.writeSiteFile, c.writeSecrets, c.writeDevices,
-	)
+	for n := range c.boxes() {
+		err := first(
+			func() error { return os.RemoveAll(c.Stick(n)) },
+			func() error { return c.World.WriteAnchors(filepath.Join(c.Stick(n), "anchors")) },
+			func() error { return c.writeSiteFile(n) },
+			func() error { return c.writeSecrets(n, box) },
+		)
+		if err != nil {
+			return err
+		}
+	}
+	return c.writeDevices()
 }
 
-// Stick is the folder with the content of the site stick.
-func (c *Clinic) Stick() string { return filepath.Join(c.Dir, "stick") }
+// Stick is the folder with the content of the site stick of box n.
+func (c *Clinic) Stick(n int) string { return filepath.Join(c.Dir, Cable("stick", n)) }
 
-func (c *Clinic) writeSiteFile() error {
+func (c *Clinic) writeSiteFile(n int) error {
 	text, err := os.ReadFile(filepath.Join(c.Root, "docs/site.example.toml"))
 	if err != nil {
 		return err
@@ -59,7 +71,12 @@ func (c *Clinic) writeSiteFile() error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(c.Stick(), "site.toml"), text, 0o644)
+	if c.Pair {
+		if text, err = pairSite(text, n); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(c.Stick(n), "site.toml"), text, 0o644)
 }
 
 func replaceOnce(text []byte, old, new string) ([]byte, error) {
@@ -69,12 +86,36 @@ func replaceOnce(text []byte, old, new string) ([]byte, error) {
 	return bytes.Replace(text, []byte(old), []byte(new), 1), nil
 }
 
-func (c *Clinic) writeSecrets() error {
-	box, err := c.World.Gateway(net.ParseIP(Gateway), net.ParseIP("10.20.0.2"))
-	if err != nil {
-		return err
+// pairSite makes the example the site file of box n of a pair: what differs between
+// the two, and the cable between them.
+func pairSite(text []byte, n int) ([]byte, error) {
+	var err error
+	if n > 0 {
+		for old, new := range map[string]string{
+			`address = "10.20.0.2/24"`:    `address = "10.20.0.3/24"`,
+			`address = "198.51.100.2/24"`: `address = "198.51.100.3/24"`,
+			"priority  = 100":             "priority  = 50",
+		} {
+			if text, err = replaceOnce(text, old, new); err != nil {
+				return nil, err
+			}
+		}
 	}
-	secrets := filepath.Join(c.Stick(), "secrets")
+	own, other := 1+n, 2-n
+	return fmt.Appendf(text, `
+[net.ha]
+port    = "ha"
+address = "10.77.0.%d/24"
+peer    = "10.77.0.%d"
+
+[pair.flows]
+listen = "10.77.0.%d:7789"
+peer   = "10.77.0.%d:7789"
+`, own, other, own, other), nil
+}
+
+func (c *Clinic) writeSecrets(n int, box *pki.Device) error {
+	secrets := filepath.Join(c.Stick(n), "secrets")
 	return first(
 		func() error { return box.Write(filepath.Join(secrets, "cardauth"), "tls") },
 		func() error { return box.Write(filepath.Join(secrets, "syncd"), "tls") },
@@ -84,6 +125,13 @@ func (c *Clinic) writeSecrets() error {
 		func() error { return os.MkdirAll(filepath.Join(secrets, "netd"), 0o700) },
 		func() error {
 			return os.WriteFile(filepath.Join(secrets, "netd", "hub.key"), []byte(c.keys.box.Private+"\n"), 0o600)
+		},
+		func() error { return os.MkdirAll(filepath.Join(secrets, "failoverd"), 0o700) },
+		func() error {
+			if !c.Pair {
+				return nil
+			}
+			return os.WriteFile(filepath.Join(secrets, "failoverd", "ha.key"), []byte(c.keys.pair.Private+"\n"), 0o600)
 		},
 	)
 }

@@ -32,7 +32,19 @@ const (
 	CableA   = "isp-a" // in wan1
 	CableB   = "isp-b" // in wan2
 	CableLAN = "lan"   // in lan
+	CableHA  = "ha"    // in ha, to the other box
 )
+
+// Cable is the cable of box n, 0 or 1, that is called name for the first.
+func Cable(name string, n int) string {
+	if n == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, n+1)
+}
+
+// Own is the address of box n itself on the LAN.
+func Own(n int) string { return fmt.Sprintf("10.20.0.%d", 2+n) }
 
 // spaces are the places of the clinic's world, each a namespace.
 type spaces struct {
@@ -138,21 +150,34 @@ func (s *spaces) route() error {
 	)
 }
 
-// sockets makes the devices on the far side of the box's cables: the ISPs' and
-// the clinic's switch.
-func (s *spaces) sockets() (map[string]relay.End, error) {
+// sockets makes the devices on the far side of the boxes' cables: the ISPs' and the
+// clinic's switch. Two boxes share an ISP's network through a switch of its own.
+func (s *spaces) sockets(boxes int) (map[string]relay.End, error) {
 	ends := map[string]relay.End{}
-	tap := func(cable string, space *netns.Space, device string) func() error {
-		return func() (err error) {
-			ends[cable], err = relay.TAP(space, device)
-			return err
+	lan := []string{"ws", "ecg", "mqtt"}
+	isp := map[string][]string{}
+	for n := range boxes {
+		for _, far := range []struct {
+			cable, device string
+			space         *netns.Space
+		}{{CableA, "box", s.ISPA}, {CableB, "box", s.ISPB}, {CableLAN, "gw", s.LAN}} {
+			device := fmt.Sprint(far.device, n+1)
+			end, err := relay.TAP(far.space, device)
+			if err != nil {
+				return ends, err
+			}
+			ends[Cable(far.cable, n)] = end
+			if far.cable == CableLAN {
+				lan = append(lan, device)
+			} else {
+				isp[far.cable] = append(isp[far.cable], device)
+			}
 		}
 	}
 	err := first(
-		tap(CableA, s.ISPA, "wan"), addr(s.ISPA, "wan", "100.64.1.1/24"),
-		tap(CableB, s.ISPB, "wan"), addr(s.ISPB, "wan", "198.51.100.1/24"),
-		tap(CableLAN, s.LAN, "gw"),
-		func() error { return s.LAN.Bridge("br0", "gw", "ws", "ecg", "mqtt") },
+		func() error { return s.ISPA.Bridge("wan", isp[CableA]...) }, addr(s.ISPA, "wan", "100.64.1.1/24"),
+		func() error { return s.ISPB.Bridge("wan", isp[CableB]...) }, addr(s.ISPB, "wan", "198.51.100.1/24"),
+		func() error { return s.LAN.Bridge("br0", lan...) },
 	)
 	return ends, err
 }

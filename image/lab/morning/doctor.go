@@ -23,12 +23,12 @@ const PIN = "246810"
 // room is where the reader is.
 const room = "consulting-1"
 
-// InsertCard puts the doctor's card into the reader.
-func (m *Morning) InsertCard() error {
+// InsertCard puts the doctor's card into a reader.
+func (m *Morning) InsertCard(slot *pivcard.Slot) error {
 	if m.doctor == nil {
 		return errors.New("insert card: no card was issued yet")
 	}
-	return m.Slot.Insert(m.doctor)
+	return slot.Insert(m.doctor)
 }
 
 // prepare sets the workstation up, issues the cards and picks the patients.
@@ -98,7 +98,7 @@ func (m *Morning) signIn(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := m.InsertCard(); err != nil {
+	if err := m.InsertCard(m.Slot); err != nil {
 		return err
 	}
 	return m.enterPIN(ctx)

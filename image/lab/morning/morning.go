@@ -27,6 +27,7 @@ type Morning struct {
 	Clinic *clinic.Clinic
 	Box    Box
 	Slot   *pivcard.Slot // in the reader of the consulting room
+	Second *Second       // nil: there is one box only
 	Out    io.Writer
 
 	ws       *station.Station
@@ -80,7 +81,11 @@ const stepLimit = 5 * time.Minute
 // Play runs the steps, writes a line for each and stops at the first that fails.
 func (m *Morning) Play(ctx context.Context) error {
 	began := time.Now()
-	for _, s := range steps {
+	play := steps
+	if m.Second != nil {
+		play = pairSteps
+	}
+	for _, s := range play {
 		start := time.Now()
 		limited, cancel := context.WithTimeout(ctx, stepLimit)
 		err := s.run(m, limited)
