@@ -51,6 +51,7 @@ func TestTogether(t *testing.T) {
 // Two boxes with a LAN and a WAN side: pull one cable of the master and both sides
 // move; put it back and both return.
 func TestSidesMoveTogether(t *testing.T) {
+	t.Parallel()
 	c := newClinic(t)
 	c.check(c.sw.Bridge("br1"))
 	box := func(name string, host, priority int) *node {

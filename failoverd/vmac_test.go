@@ -100,6 +100,7 @@ func TestVirtualMACOnTheWire(t *testing.T) {
 		t.Errorf("gratuitous ARP from %s says %x", from(f), f[22:28])
 	}
 	b.box.are(wire.RoleMaster)
+	time.Sleep(300 * time.Millisecond) // the first one goes out before the address is claimed
 	b.forget()
 	if f := b.see(t, "IPv4", 2*time.Second, ours4); from(f) != frrMAC {
 		t.Errorf("advertisement from %s, want %s", from(f), frrMAC)
