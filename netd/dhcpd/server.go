@@ -33,6 +33,7 @@ type Server struct {
 	journal *journal
 	each    *rate.Table[config.MAC]
 	all     *rate.Table[struct{}]
+	words   *rate.Table[struct{}] // in the log
 	now     func() time.Time
 	open    bool   // the sockets are
 	broken  string // why nobody is served; empty: they are
@@ -43,6 +44,7 @@ type Server struct {
 var (
 	perDevice = rate.Limit{PerSecond: 1, Burst: 10, Keys: 4096}
 	together  = rate.Limit{PerSecond: 100, Burst: 300, Keys: 1}
+	lines     = rate.Limit{PerSecond: 0.2, Burst: 20, Keys: 1} // in the log
 )
 
 // maxProbes bounds the questions that are out at the same time.
@@ -58,6 +60,7 @@ func New(zone config.Addresses, c config.Config, path string, log *slog.Logger) 
 		s.servant.domain = c.DNS.Domain
 	}
 	s.each, s.all = rate.New[config.MAC](perDevice, s.now()), rate.New[struct{}](together, s.now())
+	s.words = rate.New[struct{}](lines, s.now())
 	j, stored, torn, err := openJournal(path, s.table.All)
 	if err != nil {
 		s.unsaved = err.Error()
@@ -235,8 +238,9 @@ func (s *Server) decide(q leases.Question, r leases.Reply) leases.Reply {
 			s.unsaved = err.Error()
 		}
 	}
-	if r.Why != "" {
-		s.log.Info("device", "mac", q.MAC.String(), "says", q.Name, "why", r.Why)
+	// Not what it calls itself: that may be a person's name.
+	if r.Why != "" && s.words.Allow(struct{}{}, s.now()) {
+		s.log.Info("device", "mac", q.MAC.String(), "why", r.Why)
 	}
 	if r.Do == leases.Ack && r.Lease != nil {
 		s.log.Debug("lease", "mac", q.MAC.String(), "address", r.Address, "for", r.Time)
@@ -266,7 +270,7 @@ func (h *hands) probe(ctx context.Context, m *dhcpv4.DHCPv4, q leases.Question, 
 			r := h.s.decide(q, h.s.table.Probed(q, a, busy, h.s.now()))
 			h.s.mu.Unlock()
 			if busy {
-				h.s.log.Info("an address without a lease is in use", "address", a)
+				h.s.log.Debug("an address without a lease is in use", "address", a)
 			}
 			if r.Do != leases.Probe {
 				h.reply(m, q, r)

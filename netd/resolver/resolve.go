@@ -22,7 +22,7 @@ const (
 	hedgeLeast    = 60 * time.Millisecond
 	hedgeMost     = 400 * time.Millisecond // before another is asked beside the first
 	maxAttempts   = 4
-	maxFlights    = 512
+	maxFlights    = 256
 	maxFailures   = 1024
 )
 
@@ -263,7 +263,7 @@ func (s *Server) judge(q question, m *dns.Msg) reply {
 		s.mu.Lock()
 		s.count.rebinds++
 		s.mu.Unlock()
-		s.log.Info("answer refused", "name", strings.TrimSuffix(q.name, "."), "address", a, "why", "a public name with an address inside; see net.dns.private")
+		s.log.Debug("answer refused", "name", strings.TrimSuffix(q.name, "."), "address", a, "why", "a public name with an address inside; see net.dns.private")
 		return refusal(dns.ExtendedErrorCodeBlocked, "a public name with a private address")
 	}
 	return reply{m: m}

@@ -350,3 +350,22 @@ func FuzzRespond(f *testing.F) {
 		}
 	})
 }
+
+// TestOneDevice: a device with too many questions out hears nothing more; others do.
+func TestOneDevice(t *testing.T) {
+	s := New(site(), "", func(int) uint32 { return 0 }, slog.New(slog.DiscardHandler))
+	for i := range 2 * maxOne {
+		if got := s.wait(pc); got != (i < maxOne) {
+			t.Fatalf("question %d: %v", i, got)
+		}
+	}
+	if !s.wait(cart) {
+		t.Error("another device is refused")
+	}
+	for range maxOne {
+		s.done(pc)
+	}
+	if s.done(cart); len(s.waiting) != 0 || !s.wait(pc) {
+		t.Errorf("waiting %v", s.waiting)
+	}
+}

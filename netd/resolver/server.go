@@ -35,6 +35,7 @@ const (
 	maxNames    = 10_000
 	maxBytes    = 4 << 20
 	maxAtOnce   = 1024 // questions that wait
+	maxOne      = 64   // ... of one device
 	maxConns    = 128
 	maxConnsOne = 8 // of one device
 	maxRequest  = 4096
@@ -71,6 +72,7 @@ type Server struct {
 	failed  map[cache.Key]time.Time
 	rates   *rate.Table[netip.Addr]
 	conns   map[netip.Addr]int
+	waiting map[netip.Addr]int // questions by UDP, of a device
 	count   counts
 	broken  string    // why nobody is answered; empty: they are
 	unsaved string    // why the cache is not stored; empty: it is
@@ -88,7 +90,7 @@ func New(c config.Config, path string, mark func(way int) uint32, log *slog.Logg
 	s := &Server{
 		cfg: c, path: path, log: log.With("part", "dns"), names: names.New(c), mark: mark, now: time.Now, active: -1,
 		slots: make(chan struct{}, maxAtOnce), cache: cache.New(maxNames, maxBytes, c.DNS.MaxStale), records: upstream.New(),
-		flights: map[cache.Key]*flight{}, failed: map[cache.Key]time.Time{}, conns: map[netip.Addr]int{},
+		flights: map[cache.Key]*flight{}, failed: map[cache.Key]time.Time{}, conns: map[netip.Addr]int{}, waiting: map[netip.Addr]int{},
 		rates: rate.New[netip.Addr](perDevice, time.Now()),
 	}
 	for _, z := range c.Zones {
@@ -264,6 +266,27 @@ func (s *Server) addresses() []string {
 	return all
 }
 
+// wait counts a device's question that waits for its answer, unless there are too
+// many; done ends it. One device must not take all flights.
+func (s *Server) wait(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[from] >= maxOne {
+		s.count.limited++
+		return false
+	}
+	s.waiting[from]++
+	return true
+}
+
+func (s *Server) done(from netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[from]--; s.waiting[from] <= 0 {
+		delete(s.waiting, from)
+	}
+}
+
 // allowed takes one from a device's allowance.
 func (s *Server) allowed(from netip.Addr) bool {
 	s.mu.Lock()
@@ -288,17 +311,19 @@ func (s *Server) datagrams(ctx context.Context, conn *net.UDPConn) error {
 			return fmt.Errorf("receive DNS: %w", err)
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if _, inside := s.names.Zone(from.Addr()); !inside || !s.allowed(from.Addr()) {
+		if _, inside := s.names.Zone(from.Addr()); !inside || !s.allowed(from.Addr()) || !s.wait(from.Addr()) {
 			continue
 		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
+			s.done(from.Addr())
 			continue
 		}
 		b := slices.Clone(buf[:n])
 		s.hands.Go(func() {
 			defer func() { <-s.slots }()
+			defer s.done(from.Addr())
 			if out := s.respond(ctx, b, from.Addr(), udpSize); out != nil {
 				_, _ = conn.WriteToUDPAddrPort(out, from) // it asks again
 			}
