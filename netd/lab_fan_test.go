@@ -25,6 +25,11 @@ func TestFan(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	v := s.since(begin)
 	t.Logf("both providers lose 10 %%: %.3f %% of %d echoes lost, %.3f %% on the way there", v.lost, v.n, v.lostOver)
+	w.await("paths shown", 5*time.Second, func(n *wire.Net) bool {
+		tun := n.Tunnels[0]
+		return len(tun.Paths) == 2 && tun.Paths[0].Copies == 3 && tun.Paths[1].LossPct > 1 && tun.Paths[1].TxBPS > 0 &&
+			tun.Doubled > 0 && tun.MTU == 1420 && len(tun.Hubs) == 1 && tun.Hubs[0].InUse
+	})
 	if v.lost > 3 { // it is noticed late, now and then
 		t.Errorf("%.2f %% of the echoes lost, want nearly none", v.lost)
 	}

@@ -37,6 +37,7 @@ type tunnelHands struct {
 	sent    []uint64  // by each uplink, when the rates were learned last
 	rate    []float64 // bytes per second by each uplink in the last second
 	learnt  time.Time
+	meter   meter
 }
 
 func newTunnelHands(b *box, cfg config.Tunnel, now time.Time) *tunnelHands {
@@ -306,6 +307,7 @@ func (t *tunnelHands) look(now time.Time) {
 			return
 		}
 		t.last = st
+		t.meter.read(t.tunnel, len(t.b.ups), now)
 	}
 }
 
@@ -327,7 +329,12 @@ func (t *tunnelHands) known() report.Tunnel {
 		Handshake: t.session().Handshake, Endpoint: t.session().Endpoint, Rx: t.session().Rx, Tx: t.session().Tx,
 	}
 	if t.tunnel != nil {
-		k.Called = t.tunnel.Called()
+		k.Called, k.MTU = t.tunnel.Called(), plan.TunnelMTU(t.b.cfg, t.cfg, t.b.known())
+		k.Paths = t.paths(time.Now())
+		for _, st := range t.last {
+			k.Hubs = append(k.Hubs, st.Handshake)
+			k.Accepted += st.Rx
+		}
 	}
 	if t.pulse != nil {
 		k.Live = t.pulse.machine.Status()

@@ -79,4 +79,40 @@ type Tunnel struct {
 	RTTMS     float64   `json:"rtt_ms"`          // to the hub and back inside; 0 while unknown
 	RxBytes   uint64    `json:"rx_bytes"`
 	TxBytes   uint64    `json:"tx_bytes"`
+
+	Policy  string       `json:"policy,omitempty"`
+	MTU     int          `json:"mtu,omitempty"`     // of its device
+	Doubled uint64       `json:"doubled,omitempty"` // bytes of copies that came when their datagram had come already
+	Hubs    []TunnelHub  `json:"hubs,omitempty"`    // in order of preference
+	Paths   []TunnelPath `json:"paths,omitempty"`   // by uplink
+}
+
+// TunnelHub is one of the hubs that a tunnel may lead to.
+type TunnelHub struct {
+	Endpoint  string    `json:"endpoint"`
+	InUse     bool      `json:"in_use"`
+	Handshake time.Time `json:"handshake,omitzero"` // the last
+}
+
+// What a tunnel sends by a path.
+const (
+	PathAll   = "all"   // a copy of every datagram
+	PathSmall = "small" // of small ones only
+	PathShare = "share" // a part
+	PathIdle  = "idle"  // nothing
+)
+
+// TunnelPath is one uplink as a tunnel uses it.
+type TunnelPath struct {
+	Uplink    string    `json:"uplink"`
+	Sends     string    `json:"sends"`
+	Copies    int       `json:"copies"` // of a small datagram
+	RTTMS     float64   `json:"rtt_ms"` // of the fan's answers, or of the uplink's probes; 0 while unknown
+	LossPct   float64   `json:"loss_pct"`
+	TxBPS     float64   `json:"tx_bps"`
+	RxBPS     float64   `json:"rx_bps"`
+	Datagrams uint64    `json:"datagrams"` // sent
+	TxBytes   uint64    `json:"tx_bytes"`
+	RxBytes   uint64    `json:"rx_bytes"`
+	Heard     time.Time `json:"heard,omitzero"` // the hub, by this path
 }

@@ -162,7 +162,7 @@ func Make(c config.Config, ups []Uplink, active int) Kernel {
 	}
 	k.classes(c, ups)
 	for i, t := range c.Tunnels {
-		k.tunnel(i, t, tunnelMTU(c, t, ups))
+		k.tunnel(i, t, TunnelMTU(c, t, ups))
 	}
 	k.six(c, ups, active)
 	k.queues(c)
@@ -226,9 +226,9 @@ func (k *Kernel) tunnel(i int, t config.Tunnel, mtu int) {
 	}
 }
 
-// tunnelMTU is what fits into every uplink that may carry the tunnel's large packets:
+// TunnelMTU is what fits into every uplink that may carry the tunnel's large packets:
 // the usable ones that cost nothing by the byte, or all usable ones.
-func tunnelMTU(c config.Config, t config.Tunnel, ups []Uplink) int {
+func TunnelMTU(c config.Config, t config.Tunnel, ups []Uplink) int {
 	if t.MTU > 0 {
 		return t.MTU
 	}

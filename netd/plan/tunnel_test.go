@@ -56,7 +56,7 @@ func TestTunnelMTU(t *testing.T) {
 		for i := range ups {
 			ups[i] = Uplink{State: x.states[i], Carries: x.carries[i]}
 		}
-		if got := tunnelMTU(c, config.Tunnel{MTU: x.fixed}, ups); got != x.want {
+		if got := TunnelMTU(c, config.Tunnel{MTU: x.fixed}, ups); got != x.want {
 			t.Errorf("%s: got %d, want %d", name, got, x.want)
 		}
 	}

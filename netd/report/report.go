@@ -54,6 +54,23 @@ type Tunnel struct {
 	Turn      turn.Turn
 	Endpoint  string
 	Rx, Tx    uint64
+	MTU       int         // of the device; 0: unknown
+	Hubs      []time.Time // last handshake with each
+	Accepted  uint64      // bytes that the sessions took, of those that came by the paths
+	Paths     []Path
+}
+
+// Path is one uplink as a tunnel uses it.
+type Path struct {
+	Uplink       string
+	Sends        string // one of wire's
+	Copies       int
+	RTT          time.Duration
+	Loss         float64
+	TxBPS, RxBPS float64
+	Datagrams    uint64 // sent
+	Tx, Rx       uint64 // bytes
+	Heard        time.Time
 }
 
 // hub is the one in use.
@@ -122,6 +139,7 @@ func (s Snapshot) Net() *wire.Net {
 		if t.Endpoint != "" {
 			w.Endpoint = t.Endpoint
 		}
+		t.more(&w)
 		n.Tunnels = append(n.Tunnels, w)
 	}
 	return n

@@ -29,7 +29,9 @@ type path struct {
 
 	heard atomic.Int64  // when the hub was last, in Unix nanoseconds
 	count atomic.Uint64 // of datagrams received
+	got   atomic.Uint64 // bytes received
 	sent  atomic.Uint64 // bytes
+	many  atomic.Uint64 // datagrams sent
 	calls *calls
 	jar   jar
 	lane  lane
@@ -110,6 +112,7 @@ func (p *path) send(m *train.Batch, bufs [][]byte, to *net.UDPAddr) error {
 			n += len(buf)
 		}
 		p.sent.Add(uint64(n))
+		p.many.Add(uint64(len(bufs)))
 	}
 	return err
 }
@@ -144,11 +147,14 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 			}
 			continue
 		}
+		real, bytes := n, 0
 		for i := range n {
 			from := p.sender(p.in.From(i))
 			eps[i] = from
+			bytes += sizes[i]
 			if isAnswer(bufs[i][:sizes[i]]) {
 				p.lane.answer(from.AddrPort, bufs[i][:sizes[i]], time.Now())
+				real, bytes = real-1, bytes-sizes[i]
 				sizes[i] = 0 // not for WireGuard
 				continue
 			}
@@ -158,9 +164,10 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 				}
 			}
 		}
-		if n > 0 {
+		if real > 0 {
 			p.heard.Store(time.Now().UnixNano())
-			p.count.Add(uint64(n))
+			p.count.Add(uint64(real))
+			p.got.Add(uint64(bytes))
 		}
 		return n, nil
 	}

@@ -209,6 +209,21 @@ func (t *Tunnel) Received() uint64 {
 // Carried is how many bytes were sent by uplink i so far.
 func (t *Tunnel) Carried(i int) uint64 { return t.bind.paths[i].sent.Load() }
 
+// Traffic is what a path carried so far.
+type Traffic struct {
+	Datagrams uint64 // sent
+	Tx, Rx    uint64 // bytes
+}
+
+// Traffic returns what path i carried.
+func (t *Tunnel) Traffic(i int) Traffic {
+	p := t.bind.paths[i]
+	return Traffic{p.many.Load(), p.sent.Load(), p.got.Load()}
+}
+
+// Way is the one that is taken.
+func (t *Tunnel) Way() steer.Way { return *t.bind.way.Load() }
+
 // Ahead is how long path i is busy with what it was dealt, by the books of netd/steer.
 func (t *Tunnel) Ahead(i int) time.Duration {
 	t.bind.dealing.Lock()
