@@ -36,7 +36,7 @@ var QEMUx86_64 = Board{
 			"xt_hashlimit", "xt_connlimit", "xt_CT", "ipt_SYNPROXY", "ip6t_SYNPROXY", "ip6t_REJECT", "xt_hl", "ip6t_rt", "ip6_tables",
 			"8021q", // tagged providers and zones
 			// netd's classes of traffic, and shaping.
-			"xt_dscp", "xt_CLASSIFY", "sch_htb", "sch_fq_codel",
+			"xt_dscp", "xt_CLASSIFY", "sch_htb", // fq_codel is built in
 		},
 		Stick: []string{"usb_storage delay_use=0", "sd_mod"},
 	},
