@@ -356,9 +356,10 @@ func (b *box) forget(ups []plan.Uplink) {
 		if !u.doomed || !other || stall || !u.address.IsValid() {
 			continue
 		}
-		n, err := b.kernel.Forget(plan.Mark(i), plan.Addr{Dev: u.cfg.Port, Prefix: u.address})
+		n, tcp, err := b.kernel.Forget(plan.Mark(i), plan.Addr{Dev: u.cfg.Port, Prefix: u.address})
 		u.doomed = false
 		b.env.Log.Info("connections of a dead uplink forgotten", "uplink", u.cfg.Name, "count", n, "err", err)
+		b.stir(tcp)
 	}
 }
 

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"slices"
 	"time"
 
+	"clinicgate/netd/apply"
+	"clinicgate/netd/config"
 	"clinicgate/netd/plan"
+	"clinicgate/netd/stir"
 	"clinicgate/netd/tap"
 )
 
@@ -54,5 +58,19 @@ func (u *uplinkHands) send() {
 	}
 	if err := send(u.round); err != nil {
 		u.b.env.Log.Debug("probe", "uplink", u.cfg.Name, "err", err)
+	}
+}
+
+// stir tells the clinic's computers that their connections are over.
+func (b *box) stir(lost []apply.Connection) {
+	var flows []stir.Flow
+	for _, c := range lost {
+		inside := func(z config.Zone) bool { return z.Address.Masked().Contains(c.From.Addr()) }
+		if slices.ContainsFunc(b.cfg.Zones, inside) {
+			flows = append(flows, stir.Flow{Client: c.From, Server: c.To})
+		}
+	}
+	if n, err := stir.Send(flows); n > 0 || err != nil {
+		b.env.Log.Info("computers told of lost connections", "count", n, "err", err)
 	}
 }

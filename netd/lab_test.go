@@ -94,6 +94,9 @@ func silentProvider(t *testing.T, bin string) {
 	for _, k := range []*talk{inTunnel, echoes, byA} {
 		k.settled(t)
 	}
+	idle, err := w.pc.DialContext(t.Context(), "tcp4", "192.0.2.1:7001")
+	w.must(err)
+	defer idle.Close()
 	cut := time.Now()
 	w.silence()
 	w.await("A left", 5*time.Second, func(n *wire.Net) bool { return w.states(n) == "isp-a=down isp-b=up hub=up" && n.Active == "isp-b" })
@@ -103,6 +106,13 @@ func silentProvider(t *testing.T, bin string) {
 	t.Logf("a new plain connection answered %v after A died", time.Since(cut).Round(time.Millisecond))
 	if err := byA.ended(5 * time.Second); err == nil || !strings.Contains(err.Error(), "reset") {
 		t.Errorf("plain connection by A: %v, want a reset", err)
+	}
+	// One that only listens is told as well.
+	w.must(idle.SetReadDeadline(time.Now().Add(5 * time.Second)))
+	if _, err := idle.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "reset") {
+		t.Errorf("idle connection by A: %v, want a reset", err)
+	} else {
+		t.Logf("an idle connection was reset %v after A died", time.Since(cut).Round(time.Millisecond))
 	}
 	if got := w.run(w.box, "conntrack", "-L", "-p", "tcp"); strings.Contains(got, "dst=100.64.1.") {
 		t.Errorf("connections of the dead uplink are still tracked:\n%s", got)

@@ -233,27 +233,44 @@ func (w *work) dropRules(want plan.Kernel, have state) {
 // mark, and those without any whose answers come back to its address. Two modems may
 // have given the same address: another uplink's mark keeps a connection. Their next
 // packet is a new connection through the uplink in use; what can't survive that is
-// reset by its server at once rather than left hanging. It returns how many went.
-func (k *Kernel) Forget(mark uint32, a plan.Addr) (uint, error) {
-	n, err := k.h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, leaver{mark, a.Prefix.Addr()})
+// reset by its server at once rather than left hanging. It returns how many went, and
+// those of TCP among them, some thousands at most.
+func (k *Kernel) Forget(mark uint32, a plan.Addr) (uint, []Connection, error) {
+	l := &leaver{mark: mark, own: a.Prefix.Addr()}
+	n, err := k.h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, l)
 	if err != nil {
-		return n, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
+		return n, l.tcp, fmt.Errorf("forget connections through %s: %w", a.Dev, err)
 	}
-	return n, nil
+	return n, l.tcp, nil
 }
+
+// A Connection is a TCP connection that was forgotten, as it was opened.
+type Connection struct {
+	From, To netip.AddrPort
+}
+
+// maxNoted bounds the memory for a table that is full of them.
+const maxNoted = 4096
 
 // A leaver matches what Forget deletes.
 type leaver struct {
 	mark uint32
 	own  netip.Addr
+	tcp  []Connection
 }
 
 // MatchConntrackFlow is netlink.CustomConntrackFilter's.
-func (l leaver) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+func (l *leaver) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	leaves := address(f.Reverse.DstIP) == l.own
 	if by := f.Mark & plan.MarkMask; by != 0 {
-		return by == l.mark
+		leaves = by == l.mark
 	}
-	return address(f.Reverse.DstIP) == l.own
+	if leaves && f.Forward.Protocol == unix.IPPROTO_TCP && len(l.tcp) < maxNoted {
+		l.tcp = append(l.tcp, Connection{
+			From: netip.AddrPortFrom(address(f.Forward.SrcIP), f.Forward.SrcPort), To: netip.AddrPortFrom(address(f.Forward.DstIP), f.Forward.DstPort),
+		})
+	}
+	return leaves
 }
 
 // label marks addresses as ours: the address label is the device's name and this.
