@@ -56,6 +56,17 @@ func turns(t *testing.T, bin string) {
 	if len(n.Faults) > 0 {
 		t.Errorf("faults: %+v", n.Faults)
 	}
+	// Our own call comes back as the floor, and does not stand in our way.
+	w.say(true, time.Now().Add(time.Second))
+	w.await("held back", 2*time.Second, func(n *wire.Net) bool { return n.Tunnels[0].State == wire.TunnelDown })
+	n = w.await("called", 5*time.Second, func(n *wire.Net) bool { return n.Tunnels[0].Called.After(before.Add(time.Second)) })
+	w.say(true, n.Tunnels[0].Called)
+	n = w.await("up", 5*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	w.say(true, n.Tunnels[0].Called)
+	time.Sleep(200 * time.Millisecond)
+	if out, err := w.netd.Output(); err != nil || strings.Count(string(out), `"tunnel rests"`) != 2 {
+		t.Errorf("the tunnel rested %d times, want 2: %v", strings.Count(string(out), `"tunnel rests"`), err)
+	}
 	w.say(false, time.Time{})
 	w.await("no longer its turn", 5*time.Second, standby)
 	if _, err := proc.Run(t.Context(), w.pc, "ping", "-c", "1", "-W", "1", "10.98.1.10"); err == nil {

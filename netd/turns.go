@@ -35,6 +35,11 @@ func (b *box) lookAtTurn(now time.Time) {
 	if k.Said != nil {
 		k.Lives = !errors.Is(syscall.Kill(k.Said.PID, 0), syscall.ESRCH)
 	}
+	for _, t := range b.tunnels {
+		if t.tunnel != nil && t.tunnel.Called().After(k.Own) {
+			k.Own = t.tunnel.Called()
+		}
+	}
 	b.turn = turn.Judge(k, now)
 }
 

@@ -18,6 +18,7 @@ type Known struct {
 	Cable bool           // ... and a cable to another box, so there is one
 	Said  *wire.Failover // failoverd's last word; nil: none yet
 	Lives bool           // the failoverd that said it
+	Own   time.Time      // of this box's last call; zero: none
 }
 
 // Turn is the verdict; its zero value: it is this box's turn.
@@ -42,7 +43,9 @@ func Judge(k Known, now time.Time) Turn {
 	case !k.Said.Tunnel.Run:
 		return Turn{Rest: true, Why: "the other box runs it"}
 	}
-	if floor := k.Said.Tunnel.Floor; !stamp(now).After(stamp(floor)) {
+	// A floor that is no later than our own last call is that call: the session it made
+	// is ours.
+	if floor := k.Said.Tunnel.Floor; floor.After(k.Own) && !stamp(now).After(stamp(floor)) {
 		behind := floor.Sub(now)
 		return Turn{Rest: behind < worthWaiting, Late: true, Why: fmt.Sprintf(
 			"this box's clock is %s behind the time of the pair's last call: the hub does not listen", behind.Round(time.Second))}

@@ -33,6 +33,8 @@ func TestJudge(t *testing.T) {
 		"called in the past":            {Known{Pair: true, Said: said(true, noon.Add(-20*time.Millisecond)), Lives: true}, true, false, ""},
 		"called in this very grain":     {Known{Pair: true, Said: said(true, noon), Lives: true}, false, true, "clock is 0s behind"},
 		"clock ten minutes behind":      {Known{Pair: true, Said: said(true, noon.Add(10*time.Minute)), Lives: true}, true, true, "clock is 10m0s behind"},
+		"our own call, just now":        {Known{Pair: true, Said: said(true, noon), Lives: true, Own: noon}, true, false, ""},
+		"the other's after our own":     {Known{Pair: true, Said: said(true, noon.Add(time.Second)), Lives: true, Own: noon}, false, true, "clock is 1s behind"},
 		"a backup's clock hinders none": {Known{Pair: true, Said: said(false, noon.Add(time.Hour)), Lives: true}, false, false, "the other box runs it"},
 	} {
 		t.Run(name, func(t *testing.T) {
