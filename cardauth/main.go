@@ -41,7 +41,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	pub := &publisher{env: env, keys: tokens.JWKS(), strict: cfg.Care.Reads}
+	pub := &publisher{env: env, keys: tokens.JWKS(), strict: cfg.Care.Reads, apps: published(cfg.Apps)}
 	auth := newAuthority(env, cfg)
 	anchors := filepath.Join(filepath.Dir(env.Site), "anchors")
 	keys := &serve.Keys{
@@ -90,6 +90,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 			})
 		}},
 		rooms.task(clinic.Republish),
+		browserApps(env, cfg, door, clinic, tokens, rooms, keys),
 		env.Control(control),
 	)
 }

@@ -19,6 +19,7 @@ type publisher struct {
 	// strict is the site's rule that reading wants care.
 	strict   bool
 	consents *consent.Book
+	apps     *wire.Apps
 }
 
 // grain is how finely the time of the last proof is published: it moves four
@@ -27,7 +28,7 @@ const grain = 10 * time.Second
 
 func (p *publisher) publish(s presence.State) {
 	card := p.card(s.Readers, s.Sessions)
-	card.Care, card.ReadsNeedCare = care(s.Care), p.strict
+	card.Care, card.ReadsNeedCare, card.Apps = care(s.Care), p.strict, p.apps
 	if p.consents != nil {
 		card.Consents = p.consents.Wire()
 	}
@@ -79,7 +80,7 @@ func (p *publisher) card(readers []session.Reader, sessions []session.Session) *
 		out.Sessions = append(out.Sessions, wire.Session{
 			ID: s.ID, Role: s.Role, Subject: s.Subject, Room: s.Room,
 			Since: stamp(s.Since), Presence: stamp(proven), CertHash: s.CertHash,
-			Patient: s.Patient, PIN: s.PIN,
+			Patient: s.Patient, PIN: s.PIN, Keys: s.Keys,
 		})
 	}
 	for _, r := range readers {

@@ -23,6 +23,7 @@ type Config struct {
 	Roles   map[string]string // profession OID → role
 	Readers []Reader
 	Agents  Agents
+	Apps    *Apps // nil: no program in a browser logs in
 
 	Workstations Workstations
 	Patients     *Patients // nil: no patient's card is read here
@@ -53,6 +54,9 @@ type section struct {
 		Agent bool   `toml:"agent"`
 	} `toml:"reader"`
 	Agents      agentsSection        `toml:"agents"`
+	Apps        *appsSection         `toml:"apps"`
+	App         []appSection         `toml:"app"`
+	Browser     []browserSection     `toml:"browser"`
 	Unit        string               `toml:"workstation_unit"`
 	Workstation []workstationSection `toml:"workstation"`
 	Patients    *patientsSection     `toml:"patients"`
@@ -97,6 +101,9 @@ func Parse(f *site.File) (Config, error) {
 		return Config{}, err
 	}
 	if c.Workstations, err = workstations(f, s, c.Readers); err != nil {
+		return Config{}, err
+	}
+	if c.Apps, err = apps(f, s, c.Readers); err != nil {
 		return Config{}, err
 	}
 	if c.Patients, err = patients(f, s); err != nil {

@@ -65,6 +65,20 @@ func bare(err error) error {
 	return err
 }
 
+// Open is TLS for those who have no certificate.
+func (k *Keys) Open() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			c := k.now.Load()
+			if c == nil {
+				return nil, ErrNoKey
+			}
+			return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: c.Certificates, NextProtos: []string{"h2", "http/1.1"}}, nil
+		},
+	}
+}
+
 // TLS returns the configuration of a listener. Until Load has succeeded every
 // connection is refused.
 func (k *Keys) TLS() *tls.Config {

@@ -40,6 +40,7 @@ type Session struct {
 	PIN      bool     // the holder showed the PIN; without it the card is only present
 	CertHash string   // workstation certificate the tokens are bound to
 	Device   string   // what that certificate calls it
+	Keys     []string // what else tokens may be bound to, "jkt:…" or "addr:…"
 	Since    time.Time
 	Proven   time.Time // when the card's key last proved itself
 	Due      time.Time // when it must have done so again

@@ -87,23 +87,36 @@ type claims struct {
 	Role    string `json:"role"`
 	Scope   string `json:"scope"`
 	Room    string `json:"room"`
+	Client  string `json:"client_id"`
+	User    string `json:"fhirUser,omitempty"`
 	Confirm struct {
-		CertHash string `json:"x5t#S256"`
+		CertHash string `json:"x5t#S256,omitempty"`
+		Key      string `json:"jkt,omitempty"`
+		Addr     string `json:"addr,omitempty"`
 	} `json:"cnf"`
 }
 
-// Issue makes a token for a live session.
+// Issue makes a token for a live session's workstation.
 func (s *Signer) Issue(of session.Session, now time.Time) (string, error) {
-	c := claims{
+	c := s.claims(of, "workstation", scopes[of.Role], now)
+	c.Confirm.CertHash = of.CertHash
+	return s.sign(tokenType, c)
+}
+
+// claims are what every token says of its session (RFC 9068 §2.2).
+func (s *Signer) claims(of session.Session, client, scope string, now time.Time) claims {
+	return claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: s.issuer, Audience: jwt.ClaimStrings{Audience}, Subject: of.Subject,
+			Issuer: s.issuer, Audience: jwt.ClaimStrings{Audience}, Subject: of.Subject, ID: rand.Text(),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Lifetime)),
 		},
-		Session: of.ID, Role: of.Role, Scope: scopes[of.Role], Room: of.Room,
+		Session: of.ID, Role: of.Role, Scope: scope, Room: of.Room, Client: client,
 	}
-	c.Confirm.CertHash = of.CertHash
+}
+
+func (s *Signer) sign(typ string, c jwt.Claims) (string, error) {
 	t := jwt.NewWithClaims(method{rand.Reader}, c)
-	t.Header["typ"], t.Header["kid"] = tokenType, s.kid
+	t.Header["typ"], t.Header["kid"] = typ, s.kid
 	signed, err := t.SignedString(s.key)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
