@@ -26,17 +26,21 @@ const name = "gateway.internal"
 // maxConns bounds the workstations' connections to the FHIR endpoint.
 const maxConns = 512
 
-// records is the task of the FHIR endpoint.
-func (s *state) records() daemon.Task {
-	_, port, _ := net.SplitHostPort(s.cfg.Listen) // config has checked it
-	self := "https://" + net.JoinHostPort(name, port) + serve.Base
+// handler is the FHIR endpoint as it is reached at self.
+func (s *state) handler(self string) *serve.Handler {
 	room := s.room("trail of accesses")
-	h := &serve.Handler{
+	return &serve.Handler{
 		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
 		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
 		Capability: fhir.Capability(self, s.env.Release, time.Now()), Log: s.env.Log,
 		Traced: func(err error) { s.countTraced(err); room(err) },
 	}
+}
+
+// records is the task of the FHIR endpoint for workstations.
+func (s *state) records() daemon.Task {
+	_, port, _ := net.SplitHostPort(s.cfg.Listen) // config has checked it
+	h := s.handler("https://" + net.JoinHostPort(name, port) + serve.Base)
 	return s.endpoint("records", s.cfg.Listen, func() (serving, error) {
 		conf, err := serve.TLS(s.env.Secrets, s.anchor(s.cfg.Devices))
 		if err != nil {

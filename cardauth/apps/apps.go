@@ -110,7 +110,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /token", s.token)
 	mux.HandleFunc("OPTIONS /token", s.preflight)
 	mux.HandleFunc("GET /jwks", s.jwks)
-	mux.HandleFunc("GET /style.css", style)
+	mux.HandleFunc("GET /style.css", asset("text/css", styleText))
+	mux.HandleFunc("GET /dpop.js", asset("text/javascript", scriptText))
 	for _, path := range []string{"/.well-known/smart-configuration", "/.well-known/openid-configuration"} {
 		mux.HandleFunc("GET "+path, s.describe)
 	}

@@ -170,7 +170,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request, in form, f *flow)
 		return
 	}
 	l := session.Login{
-		Room: at.Room, LastTry: in.last, CertHash: f.device(), From: caller(r),
+		Room: at.Room, LastTry: in.last, CertHash: f.device(), Device: "browser at " + caller(r).String(), From: caller(r),
 		Question: fmt.Sprintf("PIN for %s; your screen shows the number %s", f.App.Name, f.number),
 	}
 	if !at.AtReader {

@@ -18,6 +18,9 @@ var pageText string
 //go:embed style.css
 var styleText []byte
 
+//go:embed dpop.js
+var scriptText []byte
+
 // A page is the login page, or with Failed a message instead.
 type page struct {
 	Flow, App, Number, Room, Trouble, Failed string
@@ -60,10 +63,14 @@ func (s *Server) failed(w http.ResponseWriter, code int, why string) {
 	s.show(w, code, page{Failed: why})
 }
 
-func style(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(styleText)
+// asset serves a file of ours; dpop.js is for pages of programs, ours runs none.
+func asset(kind string, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind+"; charset=utf-8")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "max-age=3600")
+		_, _ = w.Write(body) // a browser that left needs none
+	}
 }
 
 // A form is what the page sends.

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what packages.txt lists and this machine lacks, and the npm modules of
-# the EHR and of a tus client. Root is needed for the packages alone, and asked for once.
+# the EHR, of a tus client and of a SMART app. Root is needed for the packages alone, and asked for once.
 set -eu
 cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -29,15 +29,19 @@ if [ -n "$missing" ]; then
 	$sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -q install -y --no-install-recommends $missing
 fi
 
-# modules FOLDER INTO: npm's modules of a lock file.
+# modules FOLDER INTO [FLAG...]: npm's modules of a lock file.
 modules() {
-	if cmp -s "$1/package-lock.json" "$2/.installed"; then return; fi
-	echo "deps: installing the npm modules of $1 into $2"
-	mkdir -p "$2"
-	cp "$1/package.json" "$1/package-lock.json" "$2/"
-	(cd "$2" && npm ci --no-audit --no-fund --loglevel=error)
-	cp "$1/package-lock.json" "$2/.installed"
+	from=$1 into=$2
+	shift 2
+	if cmp -s "$from/package-lock.json" "$into/.installed"; then return; fi
+	echo "deps: installing the npm modules of $from into $into"
+	mkdir -p "$into"
+	cp "$from/package.json" "$from/package-lock.json" "$into/"
+	(cd "$into" && npm ci --no-audit --no-fund --loglevel=error "$@")
+	cp "$from/package-lock.json" "$into/.installed"
 }
 modules image/lab/ehr build/lab/ehr
 modules syncd/upload/testdata/tusclient build/lab/tusclient
+# fhirclient's optional modules are for phones: 270 MB of them.
+modules cardauth/testdata/browser build/lab/browser --omit=optional --legacy-peer-deps --ignore-scripts
 echo "deps: all there"

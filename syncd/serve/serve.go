@@ -33,7 +33,7 @@ type Trail interface {
 	Append(e trail.Entry) error
 }
 
-// Handler is the endpoint. All fields are required.
+// Handler is the endpoint. All fields but Door are required.
 type Handler struct {
 	Records    Records
 	Trail      Trail
@@ -44,6 +44,7 @@ type Handler struct {
 	Capability []byte               // the CapabilityStatement
 	Log        *slog.Logger
 	Traced     func(error) // told how each entry in the trail ended
+	Door       *Door       // nil: for workstations, by their certificates
 }
 
 // An answer is a response before it is written.
@@ -62,6 +63,9 @@ const writeWithin = 30 * time.Second
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeWithin)) // not every writer can
 	w.Header().Set("Cache-Control", "no-store")                                     // no copies on workstations
+	if h.Door != nil && h.Door.admit(w, r) {
+		return
+	}
 	write(w, h.answer(r))
 }
 
@@ -79,15 +83,22 @@ func (h *Handler) answer(r *http.Request) answer {
 	}
 	q, op, parseErr := parse(rest, r.URL.RawQuery)
 	typ, _, _ := strings.Cut(rest, "/")
-	peer := fingerprint(r)
-	g, err := grant.Decide(time.Now(), h.Roster(), h.Issuer, grant.Request{Token: bearer(r), Peer: peer, Op: op, Type: typ})
+	ask, err := h.asking(r)
+	if err != nil {
+		return h.unproven(err)
+	}
+	ask.Op, ask.Type = op, typ
+	g, err := grant.Decide(time.Now(), h.Roster(), h.Issuer, ask.Request)
 	e := trail.Entry{
-		When: time.Now().UTC(), Session: g.Session, Who: g.Subject, Role: g.Role, Room: g.Room, Device: peer,
+		When: time.Now().UTC(), Session: g.Session, Who: g.Subject, Role: g.Role, Room: g.Room, Device: ask.device,
 		Action: map[grant.Op]string{grant.Read: "read", grant.Search: "search"}[op], What: what(q, rest),
 		Purpose: g.Purpose(),
 	}
 	if err != nil {
 		return h.denied(e, err)
+	}
+	if err := h.once(ask); err != nil {
+		return h.unproven(err)
 	}
 	if !reading {
 		a := failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,

@@ -39,3 +39,15 @@ func TLS(secrets, devices string) (*tls.Config, error) {
 		NextProtos:   []string{"h2", "http/1.1"},
 	}, nil
 }
+
+// OpenTLS reads the same key pair, for those who have no certificate.
+func OpenTLS(secrets string) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(secrets, "tls.crt"), filepath.Join(secrets, "tls.key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("TLS key pair in %s: %w", secrets, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}}, nil
+}
