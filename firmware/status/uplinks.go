@@ -42,6 +42,9 @@ func usage(u wire.Uplink) string {
 	if u.Role != "" {
 		parts = append(parts, u.Role)
 	}
+	if u.LineUp > 0 || u.LineDown > 0 {
+		parts = append(parts, fmt.Sprintf("carries %s in, %s out", rate(float64(u.LineDown)), rate(float64(u.LineUp))))
+	}
 	if u.LossOutPct > 0 || u.LossInPct > 0 {
 		parts = append(parts, fmt.Sprintf("loses %.1f%% out, %.1f%% in", u.LossOutPct, u.LossInPct))
 	}

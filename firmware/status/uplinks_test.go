@@ -13,7 +13,7 @@ func TestUplinksFit(t *testing.T) {
 	u := wire.Uplink{
 		Name: "twelve-chars", Port: "wan1", State: wire.UplinkNoAddress, Reason: "no DHCP server answers\x1b[2J", Since: now.Add(-3 * time.Hour),
 		RTTMS: 1234.56, LossPct: 100,
-		UplinkUse: wire.UplinkUse{Share: 100, JitterOutMS: 1.5, JitterInMS: 999.9, RxBPS: 999.9e6, TxBPS: 1e9, Role: "last-resort", LossInPct: 12.5,
+		UplinkUse: wire.UplinkUse{Share: 100, JitterOutMS: 1.5, JitterInMS: 999.9, RxBPS: 999.9e6, TxBPS: 1e9, Role: "last-resort", LossInPct: 12.5, LineUp: 20e6, LineDown: 100e6,
 			Month: &wire.Month{Since: now, Bytes: 999e9, Cap: 1000e9, Cost: 12345.678}},
 	}
 	got := Uplinks(Seen[wire.Net]{Presence: Live, V: &wire.Net{Uplinks: []wire.Uplink{u}}}, now)
@@ -22,7 +22,7 @@ func TestUplinksFit(t *testing.T) {
 			t.Errorf("%d columns: %q", len(line), line)
 		}
 	}
-	for _, want := range []string{"twelve-chars noaddress  100%   1234.6    999.9   100%    999.9M      1.0G", "wan1, for 3h00m: no DHCP server answers", "last-resort; loses 0.0% out, 12.5% in; 999.0GB since 22 Nov of 1.0TB (99%),\n  cost 12345.68"} {
+	for _, want := range []string{"twelve-chars noaddress  100%   1234.6    999.9   100%    999.9M      1.0G", "wan1, for 3h00m: no DHCP server answers", "last-resort; carries 100.0M in, 20.0M out; loses 0.0% out, 12.5% in; 999.0GB\n  since 22 Nov of 1.0TB (99%), cost 12345.68"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)
 		}

@@ -15,6 +15,8 @@ type UplinkUse struct {
 	LossInPct   float64 `json:"loss_in_pct,omitempty"`  // of what comes back
 	RxBPS       float64 `json:"rx_bps,omitempty"`       // bits a second, lately
 	TxBPS       float64 `json:"tx_bps,omitempty"`
+	LineUp      int64   `json:"line_up_bps,omitempty"` // what it carries, as the site file says
+	LineDown    int64   `json:"line_down_bps,omitempty"`
 	Month       *Month  `json:"month,omitempty"`
 }
 

@@ -102,6 +102,7 @@ func Why(c config.Config, ups []Uplink, active int, reasons []string, f Flow) wi
 	}
 	w.Route = route.String()
 	w.way(c, ups, class, rule, route)
+	w.wall(c, f.Src)
 	if w.Kind == wire.WayUplink || w.Kind == wire.WayRefused {
 		w.others(c, ups, class, reasons)
 	}
@@ -166,6 +167,16 @@ func (w *explanation) way(c config.Config, ups []Uplink, class int, rule Rule, r
 		fallthrough
 	default:
 		w.general(c, ups)
+	}
+}
+
+// wall says when the firewall lets nobody of the source's zone open connections there.
+func (w *explanation) wall(c config.Config, src netip.Addr) {
+	for _, z := range c.Zones {
+		shut := w.Kind == wire.WayUplink && !z.Internet() || w.Kind == wire.WayTunnel && !z.Tunnels()
+		if shut && z.Address.Masked().Contains(src) && z.Address.Addr() != src {
+			w.say("but the firewall lets nobody in %s, which is for %s, open connections there", z.Name, z.Kind)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // that any other is preferred, and never worse: it may be all there is.
 const (
 	penaltyEach  = 1000
+	penaltyStall = 250
 	penaltyLimit = 2500 // three failures within about a minute
 	penaltyReuse = 800
 	penaltyMost  = 4000 // so that nothing is held for longer than 2.3 half-lives
@@ -44,9 +45,11 @@ func (d *damping) now(now time.Time) float64 {
 }
 
 // fell adds a failure of an uplink that was usable.
-func (m *Machine) fell(now time.Time) {
+func (m *Machine) fell(now time.Time) { m.punish(penaltyEach, now) }
+
+func (m *Machine) punish(penalty float64, now time.Time) {
 	d := &m.damp
-	d.penalty = min(d.now(now)+penaltyEach, penaltyMost)
+	d.penalty = min(d.now(now)+penalty, penaltyMost)
 	d.at, d.fails = now, d.fails+1
 	d.held = d.held || d.penalty > penaltyLimit
 }

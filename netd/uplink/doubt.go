@@ -34,6 +34,10 @@ const (
 	stall     = time.Second // as long as that may be all that is wrong
 	stallGap  = 100 * time.Millisecond
 	stallBack = 3 // so many in a row answered: it was a stall
+
+	// A line that stalls is not doubted as soon the next time.
+	maxPatience = 320 * time.Millisecond
+	forgiveness = 5 * time.Minute // without a stall: it is again
 )
 
 // doubt is what speaks against an uplink that is thought to work.
@@ -101,7 +105,7 @@ func (m *Machine) quiet() time.Duration {
 	if rtt == 0 {
 		rtt = unknownRTT
 	}
-	return min(max(rtt+4*m.spread, minQuiet), maxQuiet)
+	return min(max(rtt+4*m.spread, minQuiet, m.patience), maxQuiet)
 }
 
 // refute ends a doubt: a probe came back.
@@ -124,7 +128,6 @@ func (m *Machine) judgeDoubt(now time.Time) bool {
 		return false
 	}
 	m.stalled, m.failed = true, true
-	m.fell(now)
 	m.enter(wire.UplinkDown, fmt.Sprintf("silent for %d ms: %d packets and %d quick probes unanswered",
 		now.Sub(d.since).Milliseconds(), d.said, burst), now)
 	return true
@@ -141,10 +144,13 @@ func (m *Machine) judgeStall(now time.Time) bool {
 	case answered >= stallBack:
 		m.probes, m.failed = nil, false
 		m.endStall()
+		m.patience, m.patient = min(max(2*m.patience, 2*minQuiet), maxPatience), now
+		m.punish(penaltyStall, now)
 		m.back(fmt.Sprintf("it had stalled for %d ms", lasted.Milliseconds()), now)
 	case lasted >= stall:
 		m.probes = nil
 		m.endStall()
+		m.fell(now)
 	default:
 		return true
 	}

@@ -74,8 +74,11 @@ type Machine struct {
 	spread  time.Duration // of round trips (RFC 6298's RTTVAR)
 	doubt   doubt
 	damp    damping
-	portal  string // whose sign-in page answers; empty: none
-	names   string // why names don't resolve; empty: they do, or nobody asked
+
+	patience time.Duration // least time before a doubt, as the line stalls
+	patient  time.Time     // when that was learned
+	portal   string        // whose sign-in page answers; empty: none
+	names    string        // why names don't resolve; empty: they do, or nobody asked
 }
 
 // New returns a machine that has seen nothing yet.
@@ -206,6 +209,9 @@ func (m *Machine) judgeUsable(now time.Time) {
 		return
 	}
 	m.damp.now(now)
+	if now.Sub(m.patient) >= forgiveness {
+		m.patience = 0
+	}
 	lost, settled := m.loss()
 	if settled < enough || m.damp.held {
 		return
