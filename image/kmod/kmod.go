@@ -4,6 +4,7 @@ package kmod
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -15,6 +16,7 @@ type Tree struct {
 	fsys    fs.FS
 	Version string
 	path    map[string]string
+	builtin map[string]bool // part of the kernel: nothing to load
 }
 
 // Module is one module file in load order.
@@ -30,7 +32,7 @@ func Open(fsys fs.FS) (*Tree, error) {
 	if err != nil || len(kernels) != 1 {
 		return nil, fmt.Errorf("kernel modules: got %d kernels, want 1: %w", len(kernels), err)
 	}
-	t := &Tree{fsys: fsys, Version: kernels[0].Name(), path: map[string]string{}}
+	t := &Tree{fsys: fsys, Version: kernels[0].Name(), path: map[string]string{}, builtin: map[string]bool{}}
 	err = fs.WalkDir(fsys, "lib/modules/"+t.Version+"/kernel", func(p string, d fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(p, ".ko") {
 			t.path[canonical(strings.TrimSuffix(path.Base(p), ".ko"))] = p
@@ -40,6 +42,13 @@ func Open(fsys fs.FS) (*Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel modules: %w", err)
 	}
+	list, err := fs.ReadFile(fsys, "lib/modules/"+t.Version+"/modules.builtin")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("kernel modules: %w", err)
+	}
+	for line := range strings.Lines(string(list)) {
+		t.builtin[canonical(strings.TrimSuffix(path.Base(strings.TrimSpace(line)), ".ko"))] = true
+	}
 	return t, nil
 }
 
@@ -47,7 +56,8 @@ func Open(fsys fs.FS) (*Tree, error) {
 func canonical(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // Order returns the wanted modules ("name param…") and all they depend on, each
-// once, dependencies first, none of those in loaded already.
+// once, dependencies first, none of those in loaded already. What the kernel has
+// built in needs no loading, and takes no parameters here.
 func (t *Tree) Order(want []string, loaded []Module) ([]Module, error) {
 	o := order{tree: t, state: map[string]int{}}
 	for _, m := range loaded {
@@ -82,6 +92,10 @@ func (o *order) add(name, params string) error {
 	}
 	o.state[name] = visiting
 	p, ok := o.tree.path[name]
+	if !ok && o.tree.builtin[name] && params == "" {
+		o.state[name] = done
+		return nil
+	}
 	if !ok {
 		return fmt.Errorf("kernel %s has no module %s", o.tree.Version, name)
 	}

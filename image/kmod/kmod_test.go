@@ -100,3 +100,22 @@ func TestOpenWantsOneKernel(t *testing.T) {
 		t.Error("no kernel was taken")
 	}
 }
+
+// A board may want what one kernel builds in and the next has as a module.
+func TestBuiltIn(t *testing.T) {
+	fsys := fstest.MapFS{
+		"lib/modules/6.1.0/kernel/fs/ext4.ko": {Data: ko("depends=sch-fq\x00")},
+		"lib/modules/6.1.0/modules.builtin":   {Data: []byte("kernel/net/sched/sch_fq.ko\nkernel/lib/crc16.ko\n")},
+	}
+	tr, err := Open(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := tr.Order([]string{"sch_fq", "ext4"}, nil)
+	if err != nil || names(got) != "ext4" {
+		t.Errorf("got %s, %v", names(got), err)
+	}
+	if got, err := tr.Order([]string{"crc16 fast=1"}, nil); err == nil {
+		t.Errorf("a parameter for what is built in is lost: %s", names(got))
+	}
+}
