@@ -89,8 +89,9 @@ func expect(t *testing.T, vm *qemu.VM, pattern string) []string {
 	return m
 }
 
-// siteStick makes a stick with the example site and keys of its own.
-func siteStick(t *testing.T) string {
+// siteStick makes a stick with the example site, some more text behind it, and
+// keys of its own.
+func siteStick(t *testing.T, more string) string {
 	t.Helper()
 	dir := t.TempDir()
 	world, err := pki.New(time.Now())
@@ -110,7 +111,7 @@ func siteStick(t *testing.T) string {
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(dir, "secrets", "netd"), 0o755),
 		os.WriteFile(filepath.Join(dir, "secrets", "netd", "hub.key"), []byte(base64.StdEncoding.EncodeToString(key)), 0o600),
-		os.WriteFile(filepath.Join(dir, "site.toml"), example, 0o644),
+		os.WriteFile(filepath.Join(dir, "site.toml"), append(example, more...), 0o644),
 		world.WriteAnchors(filepath.Join(dir, "anchors")),
 		gateway.Write(filepath.Join(dir, "secrets", "cardauth"), "tls"),
 		gateway.Write(filepath.Join(dir, "secrets", "syncd"), "tls"),
@@ -163,7 +164,7 @@ func command(t *testing.T, name string, args ...string) string {
 func TestLife(t *testing.T) {
 	cfg := machine(t, requireBoot(t))
 	withStick := cfg
-	withStick.Stick = siteStick(t)
+	withStick.Stick = siteStick(t, "")
 
 	vm := start(t, withStick)
 	expect(t, vm, `looking for a stick`)

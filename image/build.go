@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,8 +30,10 @@ var triplet = map[string]string{"amd64": "x86_64-linux-gnu"}
 type options struct {
 	board, out, version string
 	dataMiB             int
+	root                string // TUF root the image trusts for updates; empty: the workstation's own
 	release             bool
 	say                 func(string, ...any)
+	spoil               func(root string) error // tests make releases that fail
 }
 
 // built names the files of a build, all in its output folder.
@@ -244,6 +247,11 @@ func (b *builder) makeRoot() error {
 	if err := b.putLibraries(t, dir); err != nil {
 		return err
 	}
+	if b.spoil != nil {
+		if err := b.spoil(dir); err != nil {
+			return err
+		}
+	}
 	if err := disk.EROFS(b.files.Root, dir); err != nil {
 		return err
 	}
@@ -292,7 +300,23 @@ func (b *builder) putEtc(t *root.Tree) error {
 			return err
 		}
 	}
-	return t.Write("etc/os-release", []byte(b.osRelease()), 0o644)
+	root, err := b.trust()
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Write("etc/os-release", []byte(b.osRelease()), 0o644), t.Write("etc/clinicgate/root.json", root, 0o644))
+}
+
+// trust is the TUF root that the image believes updates by. A development image
+// believes this workstation's own depot; a release must be told whom to believe.
+func (b *builder) trust() ([]byte, error) {
+	if b.root != "" {
+		return os.ReadFile(b.root)
+	}
+	if b.release {
+		return nil, errors.New("a release needs -root FILE: cloud ops' TUF root")
+	}
+	return devDepot(filepath.Join(b.source, "build", "depot"))
 }
 
 func (b *builder) putDebian(t *root.Tree) error {

@@ -12,13 +12,15 @@ import (
 )
 
 const usage = `usage:
-  image build [-board NAME] [-o FOLDER] [-version V] [-data MIB] [-release]
+  image build [-board NAME] [-o FOLDER] [-version V] [-data MIB] [-root FILE] [-release]
+  image stage [-board NAME] [-version V] -depot FOLDER FOLDER
+                                    put a build's images into a depot, for cloud ops to sign
   image lock  [-board NAME]         note the archive's current packages in image/lock.json
   image stick -o FILE FOLDER        make a site stick of site.toml, anchors/ and secrets/
 `
 
 func main() {
-	commands := map[string]func([]string) error{"build": buildCommand, "lock": lockCommand, "stick": stickCommand}
+	commands := map[string]func([]string) error{"build": buildCommand, "lock": lockCommand, "stick": stickCommand, "stage": stageCommand}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -36,6 +38,7 @@ func buildCommand(args []string) error {
 	fs.StringVar(&o.out, "o", "", "output `folder` (default build/image/BOARD)")
 	fs.StringVar(&o.version, "version", "dev", "`release` to call it")
 	fs.IntVar(&o.dataMiB, "data", 0, "size of the data partition in `MiB` (default: the board's)")
+	fs.StringVar(&o.root, "root", "", "TUF root `file` the image trusts for updates (default: this workstation's own depot's)")
 	fs.BoolVar(&o.release, "release", false, "refuse whatever is not exactly as locked")
 	_ = fs.Parse(args) // exits
 	_, err := build(o)

@@ -2,6 +2,7 @@ package depot
 
 import (
 	"crypto"
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/release"
 )
 
 // LoadKeys reads a folder of private keys, PKCS #8 in PEM: ROLE.pem or ROLE-N.pem.
@@ -45,6 +47,29 @@ func LoadKeys(dir string) (Keys, error) {
 		keys[role] = append(keys[role], s)
 	}
 	return keys, nil
+}
+
+// MakeKeys makes a key for every role in a folder, readable by its owner alone.
+// Cloud ops make theirs apart, each where it is to stay.
+func MakeKeys(dir string) (Keys, error) {
+	if err := durable.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	for _, role := range append([]string{release.RolloutRole}, roles...) {
+		_, key, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			return nil, fmt.Errorf("make key: %w", err)
+		}
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return nil, fmt.Errorf("make key: %w", err)
+		}
+		text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+		if err := durable.WriteFile(filepath.Join(dir, role+".pem"), text, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return LoadKeys(dir)
 }
 
 // Renew signs the timestamp anew, so that boxes see the depot is alive.

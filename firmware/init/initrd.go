@@ -56,6 +56,10 @@ func initrd() error {
 	return switchRoot("/newroot", "/sbin/init")
 }
 
+// verifiedNode is the root filesystem's device behind dm-verity, the first that is
+// made.
+const verifiedNode = "/dev/dm-0"
+
 // verified puts dm-verity in front of a partition: from here on a block that is
 // not what the command line's root hash covers is never run, it restarts the box.
 func verified(dev string, root verity.Image) (string, error) {

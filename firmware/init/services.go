@@ -24,10 +24,11 @@ const (
 )
 
 // daemons have folders for state and secrets.
-var daemons = []string{"netd", "failoverd", "cardauth", "syncd"}
+var daemons = []string{"netd", "failoverd", "cardauth", "syncd", "update"}
 
 var users = map[string]int{
 	"netd": uidNetd, "failoverd": uidFailoverd, "cardauth": uidCardauth, "syncd": uidSyncd,
+	"update": uidUpdate,
 }
 
 const mebi = 1 << 20
@@ -62,6 +63,10 @@ func services(b *board.Board) []supervise.Spec {
 		{
 			Name: "syncd", Path: "/usr/bin/syncd", UID: uidSyncd, GID: uidSyncd, Groups: group, Notify: true,
 			Memory: 320 * mebi, Grace: 10 * time.Second,
+		},
+		{
+			Name: "update", Path: "/usr/bin/update", UID: uidUpdate, GID: uidUpdate, Groups: group, Notify: true,
+			Memory: 128 * mebi, OOM: 200,
 		},
 		{
 			Name: "console", Path: "/usr/bin/gatectl", Args: []string{"console"},

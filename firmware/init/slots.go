@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,10 +43,14 @@ type slots struct {
 	vars    efivar.Vars
 	journal string
 
+	part blockdev.Entry // the system partition the firmware loaded us from
+	why  string         // why there are no updates; empty: there are
+
+	// mu is held while a step writes, which takes seconds on cheap flash. The main
+	// loop never waits for it: it feeds the watchdog.
 	mu    sync.Mutex
 	state slot.State
-	part  blockdev.Entry // the system partition the firmware loaded us from
-	why   string         // why there are no updates; empty: there are
+	shown atomic.Pointer[slot.State]
 }
 
 // openSlots learns how the box was started and what is on trial. Without a
@@ -101,6 +107,7 @@ func (s *slots) save(next slot.State) error {
 		return err
 	}
 	s.state = next
+	s.shown.Store(&next)
 	return nil
 }
 
@@ -123,8 +130,35 @@ func (s *slots) start(now time.Time) (again bool, err error) {
 			return f.Try(next.Trial.Slot)
 		}
 		// Also during a trial: a commit that was cut short has put the trial first.
-		return f.Settle(next.Good)
+		return errors.Join(f.Settle(next.Good), s.lend(f))
 	})
+}
+
+// lend gives the update a copy of the running kernel image, most of whose blocks
+// the next one has, too. The system partition itself stays shut.
+func (s *slots) lend(f bootslot.Firmware) error {
+	copied := filepath.Join(imageDir, string(s.booted)+".efi")
+	image, err := os.ReadFile(filepath.Join(f.ESP, bootslot.File(s.booted)))
+	if err != nil {
+		return fmt.Errorf("lend kernel image: %w", err)
+	}
+	if have, err := os.ReadFile(copied); err == nil && bytes.Equal(have, image) {
+		return nil
+	}
+	return durable.WriteFile(copied, image, 0o644)
+}
+
+// grant gives the update the slot that does not run, to write, and the one that
+// runs, to read.
+func (s *slots) grant() error {
+	if s.why != "" {
+		return nil
+	}
+	other, err := s.find.Partition("root-" + string(s.booted.Other()))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder{other, 0o600, uidUpdate, uidUpdate}.ensure(), folder{verifiedNode, 0o640, 0, uidUpdate}.ensure())
 }
 
 // arm prepares the trial of a release that the update has put into the other slot.
@@ -189,12 +223,12 @@ func (s *slots) fail(why string, blame bool, now time.Time) error {
 func (s *slots) onTrial() bool { return s.state.Trial != nil && s.state.Trial.Slot == s.booted }
 
 // firmware calls f with the system partition mounted. It is mounted only for as
-// long as something is written: FAT has no journal.
+// long as something is written: FAT has no journal. Each step syncs what it writes.
 func (s *slots) firmware(f func(bootslot.Firmware) error) (err error) {
 	if err := os.MkdirAll(espDir, 0o700); err != nil {
 		return err
 	}
-	if err := unix.Mount(s.part.Name, espDir, "vfat", safe|unix.MS_SYNCHRONOUS, ""); err != nil {
+	if err := unix.Mount(s.part.Name, espDir, "vfat", safe, ""); err != nil {
 		return fmt.Errorf("mount system partition: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(espDir, 0)) }()
@@ -205,13 +239,16 @@ func (s *slots) firmware(f func(bootslot.Firmware) error) (err error) {
 
 // published is what others see of it.
 func (s *slots) published() *wire.Slots {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := &wire.Slots{Good: string(s.state.Good), Last: s.state.Last, NoUpdates: s.why}
-	if t := s.state.Trial; t != nil {
-		w.Trial = &wire.Trial{Slot: string(t.Slot), Version: t.Version, Starts: t.Starts, Tunnel: t.Tunnel, Running: s.onTrial()}
+	w := &wire.Slots{NoUpdates: s.why}
+	state := s.shown.Load()
+	if state == nil {
+		return w
 	}
-	for _, r := range s.state.Refused {
+	w.Good, w.Last = string(state.Good), state.Last
+	if t := state.Trial; t != nil {
+		w.Trial = &wire.Trial{Slot: string(t.Slot), Version: t.Version, Starts: t.Starts, Tunnel: t.Tunnel, Running: t.Slot == s.booted}
+	}
+	for _, r := range state.Refused {
 		w.Refused = append(w.Refused, wire.RefusedRelease{Version: r.Version, Why: r.Why, When: r.When})
 	}
 	return w

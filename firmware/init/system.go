@@ -128,6 +128,7 @@ func (b *box) prepareSlots(find blockdev.Finder) {
 	var err error
 	b.slots, err = openSlots(b.cmd.slot, find, b.data)
 	b.try(wire.Warning, "slots", "slot.unusable", do, err)
+	b.try(wire.Warning, "slots", "slot.unusable", do, b.slots.grant())
 	again, err := b.slots.start(time.Now())
 	b.try(wire.Warning, "slots", "slot.start", do, err)
 	if again && err == nil {

@@ -1,7 +1,5 @@
-// Package release learns which release a box is to run, and believes nobody but
-// the holders of cloud ops' keys: everything it returns has passed TUF's checks
-// (The Update Framework specification 1.0, section 5.3) against a root the image
-// carries, whoever serves the files.
+// Package release describes what cloud ops sign and boxes run. What it has parsed
+// is for the board it was asked for, and its names are safe in paths.
 //
 // Two roles must agree. The targets role, whose keys are offline, signs what a
 // release is; the rollout role, delegated to and online, signs which ring of boxes
@@ -51,6 +49,8 @@ type Ring struct {
 const (
 	RolloutRole = "rollout"
 	ringsFolder = "rings"
+	// TargetsFolder has everything but the signed metadata.
+	TargetsFolder = "targets"
 )
 
 // Path is a release's place among the targets.

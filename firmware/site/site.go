@@ -22,11 +22,12 @@ const MaxSize = 256 << 10
 // sections are the top-level tables and who owns them. Anything else at the top
 // of the file is refused.
 var sections = [...]string{
-	"site", // firmware: name and code of the clinic
-	"net",  // netd
-	"pair", // failoverd
-	"card", // cardauth
-	"sync", // syncd
+	"site",   // firmware: name and code of the clinic
+	"net",    // netd
+	"pair",   // failoverd
+	"card",   // cardauth
+	"sync",   // syncd
+	"update", // firmware/update
 }
 
 // File is one parsed site file. It is immutable.

@@ -21,6 +21,7 @@ const (
 	FailoverFile = "failoverd.json"
 	CardFile     = "cardauth.json"
 	SyncFile     = "syncd.json"
+	UpdateFile   = "update.json"
 )
 
 // Header opens every wire file.

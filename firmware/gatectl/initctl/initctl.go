@@ -26,13 +26,14 @@ type Client struct {
 const (
 	maxLine = 64 << 10
 	patient = 10 * time.Second
+	// slotTime is for a kernel image of some 10 MB, written and read back.
+	slotTime = 2 * time.Minute
 )
 
 func (c Client) do(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
 	sock := filepath.Join(c.Run, "init.sock")
 	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives:     true,
-		ResponseHeaderTimeout: patient,
+		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{Timeout: patient}).DialContext(ctx, "unix", sock)
 		},
@@ -41,6 +42,9 @@ func (c Client) do(ctx context.Context, method, path string, query url.Values) (
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		client.Transport.(*http.Transport).ResponseHeaderTimeout = patient
 	}
 	resp, err := client.Do(req)
 	var dial *net.OpError
@@ -94,6 +98,19 @@ func (c Client) End(ctx context.Context, how string) error {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	resp, err := c.do(ctx, http.MethodPost, "/"+how, nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// Slot asks for a step of an update: "arm", "commit" or "fail", with its words. It
+// returns when that step outlives a power cut. Copying a kernel image takes a
+// while on cheap flash.
+func (c Client) Slot(ctx context.Context, step string, words url.Values) error {
+	ctx, cancel := context.WithTimeout(ctx, slotTime)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodPost, "/slot/"+step, words)
 	if err != nil {
 		return err
 	}

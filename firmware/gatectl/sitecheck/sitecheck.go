@@ -15,7 +15,7 @@ import (
 )
 
 // judges are the programs that own a section.
-var judges = [...]string{"netd", "failoverd", "cardauth", "syncd"}
+var judges = [...]string{"netd", "failoverd", "cardauth", "syncd", "update"}
 
 // Opinions of a program.
 const (

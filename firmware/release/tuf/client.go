@@ -1,4 +1,8 @@
-package release
+// Package tuf learns which release a box is to run, and believes nobody but the
+// holders of cloud ops' keys: everything it returns has passed TUF's checks (The
+// Update Framework specification 1.0, section 5.3) against a root the image
+// carries, whoever serves the files.
+package tuf
 
 import (
 	"context"
@@ -19,6 +23,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata/updater"
 
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/release"
 )
 
 // Repository is where releases lie: any web server that knows ranges, another box,
@@ -29,11 +34,8 @@ type Repository interface {
 	Open(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
 }
 
-// Folders of a repository.
-const (
-	metadataFolder = "metadata"
-	TargetsFolder  = "targets"
-)
+// metadataFolder is where a repository has its signed metadata.
+const metadataFolder = "metadata"
 
 // Client asks one repository for one box.
 type Client struct {
@@ -57,7 +59,7 @@ const (
 
 // Wanted returns the release this box's ring is to run, and the ring's state. The
 // caller decides whether the box is among its percent.
-func (c Client) Wanted(ctx context.Context) (r Release, ring Ring, err error) {
+func (c Client) Wanted(ctx context.Context) (r release.Release, ring release.Ring, err error) {
 	// The TUF library panics on some metadata that is not of its shape, before it
 	// has looked at a signature.
 	defer func() {
@@ -74,17 +76,17 @@ func (c Client) Wanted(ctx context.Context) (r Release, ring Ring, err error) {
 	if err != nil {
 		return r, ring, err
 	}
-	text, err := target(up, scratch, RingPath(c.Board, c.Ring))
+	text, err := target(up, scratch, release.RingPath(c.Board, c.Ring))
 	if err != nil {
 		return r, ring, err
 	}
-	if ring, err = ParseRing(text); err != nil {
+	if ring, err = release.ParseRing(text); err != nil {
 		return r, ring, err
 	}
-	if text, err = target(up, scratch, Path(c.Board, ring.Version)); err != nil {
+	if text, err = target(up, scratch, release.Path(c.Board, ring.Version)); err != nil {
 		return r, ring, err
 	}
-	if r, err = Parse(text, c.Board, ring.Version); err != nil {
+	if r, err = release.Parse(text, c.Board, ring.Version); err != nil {
 		return r, ring, err
 	}
 	return r, ring, c.keep(scratch)
@@ -111,7 +113,7 @@ func (c Client) config(ctx context.Context, scratch string, root []byte) *config
 		RootMaxLength: maxRoot, TimestampMaxLength: maxTimestamp, SnapshotMaxLength: maxSnapshot, TargetsMaxLength: maxTargets,
 		Fetcher: fetcher{ctx, c.Repository}, LocalTrustedRoot: root,
 		LocalMetadataDir: scratch, LocalTargetsDir: scratch,
-		RemoteMetadataURL: metadataFolder, RemoteTargetsURL: TargetsFolder, PrefixTargetsWithHash: true,
+		RemoteMetadataURL: metadataFolder, RemoteTargetsURL: release.TargetsFolder, PrefixTargetsWithHash: true,
 	}
 }
 
@@ -153,7 +155,7 @@ func sound(kept map[string][]byte) (ok bool) {
 			_, err = metadata.Timestamp().FromBytes(text)
 		case "snapshot.json":
 			_, err = metadata.Snapshot().FromBytes(text)
-		case "targets.json", RolloutRole + ".json":
+		case "targets.json", release.RolloutRole + ".json":
 			_, err = metadata.Targets().FromBytes(text)
 		default:
 			err = errors.ErrUnsupported

@@ -1,4 +1,4 @@
-package release_test
+package tuf
 
 import (
 	"bytes"
@@ -51,7 +51,7 @@ type ops struct {
 	t    *testing.T
 	dir  string
 	keys depot.Keys
-	box  release.Client
+	box  Client
 	at   time.Time
 }
 
@@ -64,7 +64,7 @@ func newOps(t *testing.T) *ops {
 	must(t, o.depot().Create(o.keys, map[string]int{metadata.ROOT: 2, metadata.TARGETS: 2}))
 	root, err := os.ReadFile(filepath.Join(o.dir, "metadata/1.root.json"))
 	must(t, err)
-	o.box = release.Client{Repository: folder(o.dir), Board: board, Ring: "all", Root: root, Dir: t.TempDir(), Now: day0}
+	o.box = Client{Repository: folder(o.dir), Board: board, Ring: "all", Root: root, Dir: t.TempDir(), Now: day0}
 	o.publish("1.0")
 	o.steer("1.0")
 	return o
@@ -387,15 +387,4 @@ func TestDepotRefuses(t *testing.T) {
 	if got, err := o.depot().Ring(board, "all"); err != nil || got != halted {
 		t.Errorf("got %+v, %v", got, err)
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"version":"1","board":"b","images":{"root":{"file":"root.img","verity":"00:1","length":1,"sha256":""}}}`))
-	f.Add([]byte(`[]`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if r, err := release.Parse(text, board, "1"); err == nil && (r.Board != board || len(r.Images) < 3) {
-			t.Errorf("%s: %+v", text, r)
-		}
-		_, _ = release.ParseRing(text)
-	})
 }
