@@ -96,32 +96,30 @@ func NewBatch() *Batch {
 func (b *Batch) singles(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
 	for i, buf := range bufs {
 		m := &b.msgs[i]
-		m.Buffers[0], m.Addr, m.OOB = buf, to, nil
+		m.Buffers, m.Addr, m.OOB = append(m.Buffers[:0], buf), to, nil
 	}
 	return b.msgs[:len(bufs)]
 }
 
-// trains couples datagrams to the one before in its buffer, whose room behind the
-// datagram is ours. The datagrams themselves stay as they are.
+// trains couples datagrams to the one before. The kernel gathers them from where
+// they are: nothing is copied here.
 func (b *Batch) trains(bufs [][]byte, to *net.UDPAddr) []ipv4.Message {
-	n, cars := -1, 0
+	n, length := -1, 0
 	var head, last []byte
-	for i, buf := range bufs {
-		if n >= 0 {
-			whole := b.msgs[n].Buffers[0]
-			if len(buf) <= len(head) && len(last) == len(head) && cars < maxTrain &&
-				len(whole)+len(buf) <= min(maxBytes, cap(whole)) {
-				b.msgs[n].Buffers[0] = append(whole, buf...)
-				b.msgs[n].OOB = b.note(n, len(head))
-				last = bufs[i]
-				cars++
-				continue
-			}
+	for _, buf := range bufs {
+		if n >= 0 && len(buf) <= len(head) && len(last) == len(head) && len(buf) > 0 &&
+			len(b.msgs[n].Buffers) < maxTrain && length+len(buf) <= maxBytes {
+			m := &b.msgs[n]
+			m.Buffers = append(m.Buffers, buf)
+			m.OOB = b.note(n, len(head))
+			last = buf
+			length += len(buf)
+			continue
 		}
 		n++
-		head, last, cars = buf, buf, 1
+		head, last, length = buf, buf, len(buf)
 		m := &b.msgs[n]
-		m.Buffers[0], m.Addr, m.OOB = buf, to, nil
+		m.Buffers, m.Addr, m.OOB = append(m.Buffers[:0], buf), to, nil
 	}
 	return b.msgs[:n+1]
 }
@@ -147,7 +145,7 @@ func (s *Socket) Receive(b *Batch, bufs [][]byte, sizes []int) (int, error) {
 	}
 	for i := first; i < len(bufs); i++ {
 		m := &b.msgs[i]
-		m.Buffers[0], m.OOB, m.N, m.NN = bufs[i], b.notes[i], 0, 0
+		m.Buffers, m.OOB, m.N, m.NN = append(m.Buffers[:0], bufs[i]), b.notes[i], 0, 0
 	}
 	n, err := s.pc.ReadBatch(b.msgs[first:len(bufs)], 0)
 	if err != nil {
