@@ -76,6 +76,10 @@ func (w *world) narrow() {
 	}
 }
 
+// own makes a device's name this process's: stock WireGuard has one folder of sockets
+// for the whole machine, whatever the namespace.
+func own(dev string) string { return fmt.Sprintf("%s%d", dev, os.Getpid()) }
+
 // startStock makes the box an unmodified wireguard-go by provider A, and the hub.
 func (w *world) startStock(bin string) {
 	w.t.Helper()
@@ -83,8 +87,8 @@ func (w *world) startStock(bin string) {
 	w.must(w.box.Addr("wan1", "100.64.1.2/24"), w.box.Route("default", "100.64.1.1"))
 	boxKey, _ := wgKey(w.t, 0x42)
 	_, hubPub := wgKey(w.t, 0x43)
-	w.stockTunnel(bin, w.box, "stock", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "0")
-	w.must(w.box.Addr("stock", "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", "stock"))
+	w.stockTunnel(bin, w.box, own("stock"), boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "0")
+	w.must(w.box.Addr(own("stock"), "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", own("stock")))
 }
 
 // stockTunnel starts wireguard-go as dev in space; its endpoint may be "".

@@ -91,7 +91,7 @@ func (w *world) startBoxFan(bin string) {
 // startSingle makes the box a stock wireguard-go by provider A.
 func (w *world) startSingle(bin string) {
 	w.startStock(bin)
-	w.clinicSide("stock")
+	w.clinicSide(own("stock"))
 }
 
 // clinicSide gives a box without netd its address in the LAN, and NAT.
@@ -112,7 +112,7 @@ func (w *world) startMwan3(bin string) {
 	boxKey, boxPub := wgKey(w.t, 0x42)
 	_, hubPub := wgKey(w.t, 0x43)
 	hubKeyB, hubPubB := wgKey(w.t, 0x44)
-	w.stockTunnel(bin, w.hub, "hub-b", hubKeyB, "51821", boxPub, "10.99.0.2/32", "", "0")
+	w.stockTunnel(bin, w.hub, own("hub-b"), hubKeyB, "51821", boxPub, "10.99.0.2/32", "", "0")
 	w.must(w.box.Addr("wan1", "100.64.1.2/24"), w.box.Addr("wan2", "198.51.100.2/24"))
 	w.run(w.box, "ip", "route", "add", "default", "via", "100.64.1.1", "metric", "10")
 	w.run(w.box, "ip", "route", "add", "default", "via", "198.51.100.1", "metric", "20")
@@ -120,10 +120,10 @@ func (w *world) startMwan3(bin string) {
 		w.run(w.box, "ip", "route", "add", "default", "via", gateway, "table", mark)
 		w.run(w.box, "ip", "rule", "add", "fwmark", mark, "table", mark)
 	}
-	w.stockTunnel(bin, w.box, "tun-a", boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "10")
-	w.stockTunnel(bin, w.box, "tun-b", boxKey, "0", hubPubB, "10.0.0.0/8", "192.0.2.1:51821", "11")
-	w.must(w.box.Addr("tun-a", "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", "tun-a"))
-	w.clinicSide("tun-a", "tun-b")
+	w.stockTunnel(bin, w.box, own("tun-a"), boxKey, "0", hubPub, "10.0.0.0/8", "192.0.2.1:51820", "10")
+	w.stockTunnel(bin, w.box, own("tun-b"), boxKey, "0", hubPubB, "10.0.0.0/8", "192.0.2.1:51821", "11")
+	w.must(w.box.Addr(own("tun-a"), "10.99.0.2/32"), w.box.RouteDev("10.98.0.0/15", own("tun-a")))
+	w.clinicSide(own("tun-a"), own("tun-b"))
 	var hosts []string
 	for i := range 4 {
 		hosts = append(hosts, fmt.Sprintf("192.0.2.%d", 11+i))
@@ -134,10 +134,10 @@ func (w *world) startMwan3(bin string) {
 [ "$1" = down ] || exit 0
 ip route del default via 100.64.1.1 metric 10
 ip route add default via 100.64.1.1 metric 30
-ip route replace 10.98.0.0/15 dev tun-b
-ip netns exec %s ip route replace 10.99.0.2/32 dev hub-b
+ip route replace 10.98.0.0/15 dev %s
+ip netns exec %s ip route replace 10.99.0.2/32 dev %s
 conntrack -F
-`, w.hub.Name), 0o755))
+`, own("tun-b"), w.hub.Name, own("hub-b")), 0o755))
 	w.start(proc.Spec{Name: "mwan3track", Space: w.box, Args: append([]string{"sh", "testdata/mwan3track.sh", "wan1", hook}, hosts...)})
 }
 
