@@ -91,6 +91,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		}},
 		rooms.task(clinic.Republish),
 		browserApps(env, cfg, door, clinic, tokens, rooms, keys),
+		followPair(env, len(cfg.Readers), clinic.Republish),
 		env.Control(control),
 	)
 }

@@ -29,6 +29,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	return daemon.Run(ctx, append(append(s.uploads(), s.apps()...),
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
+		daemon.Task{Name: "failoverd.json", Run: s.followPair},
 		daemon.Task{Name: "cardauth", Run: daemon.Every(aliveEvery, s.checkCard)},
 		daemon.Task{Name: "cardauth's events", Run: s.takeOver},
 		s.records(),

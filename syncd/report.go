@@ -23,7 +23,8 @@ const lostAfter = 10 * time.Second
 func (s *state) report(now time.Time) {
 	where := s.cfg.EHR.Base.Host
 	contact, wrong := s.ehr.Status()
-	if wrong == "" {
+	standby := s.standby.Load()
+	if wrong == "" || standby { // the tunnel is the other box's: as it should be
 		s.env.Faults.Clear(faultLost, where)
 	} else if now.Sub(contact) > lostAfter && now.Sub(s.started) > lostAfter {
 		s.env.Faults.Raise(wire.Fault{
@@ -43,6 +44,11 @@ func (s *state) report(now time.Time) {
 		Lanes: s.queue.Lanes(), Held: len(s.queue.List(queue.Held)), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
 		Disk:  disk(s.env.State), Keys: s.vault.State(),
+	}
+	if f := holds(standby, v.Lanes); f != nil {
+		s.env.Faults.Raise(*f)
+	} else {
+		s.env.Faults.Clear(faultHolds, "queue")
 	}
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)

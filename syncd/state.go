@@ -38,7 +38,9 @@ type state struct {
 
 	card   atomic.Pointer[wire.Card] // as cardauth last said
 	roster atomic.Pointer[grant.Roster]
-	shown  atomic.Pointer[wire.Sync] // what was published last
+	// standby: the other box of the pair serves the clinic.
+	standby atomic.Bool
+	shown   atomic.Pointer[wire.Sync] // what was published last
 
 	metrics  metric.Set
 	started  time.Time

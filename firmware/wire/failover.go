@@ -77,3 +77,19 @@ type Flows struct {
 	Dropped  uint64 `json:"dropped,omitempty"`  // since the start: for want of room
 	Overruns uint64 `json:"overruns,omitempty"` // since the start: listed anew, the kernel was faster
 }
+
+// Standby reports whether this box leaves all of the clinic's addresses to another
+// one. One that takes no part, or says nothing, does not: nobody serves instead.
+func (f *Failover) Standby() bool {
+	if f == nil {
+		return false
+	}
+	backup := false
+	for _, g := range f.Groups {
+		if g.Role == RoleMaster {
+			return false
+		}
+		backup = backup || g.Role == RoleBackup
+	}
+	return backup
+}

@@ -36,3 +36,25 @@ func TestGolden(t *testing.T) {
 		})
 	}
 }
+
+// A box stands by when another one serves: backup somewhere, master nowhere.
+func TestStandby(t *testing.T) {
+	for _, c := range []struct {
+		roles []string
+		want  bool
+	}{
+		{nil, false}, {[]string{RoleMaster}, false}, {[]string{RoleInit}, false}, {[]string{RoleBackup}, true},
+		{[]string{RoleBackup, RoleInit}, true}, {[]string{RoleBackup, RoleMaster}, false},
+	} {
+		f := &Failover{}
+		for _, r := range c.roles {
+			f.Groups = append(f.Groups, Group{Role: r})
+		}
+		if got := f.Standby(); got != c.want {
+			t.Errorf("%v: got %v", c.roles, got)
+		}
+	}
+	if (*Failover)(nil).Standby() {
+		t.Error("a box that says nothing stands by")
+	}
+}
