@@ -68,6 +68,19 @@ func ParseAnchors(data []byte) (*Anchors, error) {
 	return a, nil
 }
 
+// Newest is when the newest of them was made: time can't be before it.
+func (a *Anchors) Newest() (newest time.Time) {
+	if a == nil {
+		return newest
+	}
+	for _, c := range a.certs {
+		if c.NotBefore.After(newest) {
+			newest = c.NotBefore
+		}
+	}
+	return newest
+}
+
 // Expired returns the names of anchors that are not valid at now.
 func (a *Anchors) Expired(now time.Time) []string {
 	var names []string
