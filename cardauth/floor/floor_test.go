@@ -1,0 +1,129 @@
+package floor
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab"
+)
+
+var morning = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+
+func open(t *testing.T, path string, c Clock) *Floor {
+	t.Helper()
+	f, err := Open(path, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func raise(t *testing.T, f *Floor, to time.Time) {
+	t.Helper()
+	if err := f.Raise(to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "floor.json")
+	f := open(t, path, nil)
+	if !f.Get().IsZero() || f.By() != "file" {
+		t.Errorf("a new one: %v by %s", f.Get(), f.By())
+	}
+	raise(t, f, morning)
+	raise(t, f, morning.Add(-time.Hour))
+	if got := open(t, path, nil).Get(); !got.Equal(morning) {
+		t.Errorf("after a stop: %v", got)
+	}
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Open(path, nil); err == nil || f == nil {
+		t.Error("a damaged file went unnoticed, or nothing is left")
+	}
+}
+
+// tpm starts a software TPM.
+func tpm(t *testing.T, dir string) *TPM {
+	t.Helper()
+	sock := filepath.Join(dir, "tpm.sock")
+	_ = os.Remove(sock)
+	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+sock,
+		"--ctrl", "type=unixio,path="+filepath.Join(dir, "ctrl.sock"), "--flags", "not-need-init,startup-clear")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("unix", sock)
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+			return &TPM{c}
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The TPM holds the floor when the disk is put back to yesterday.
+func TestAttackDiskPutBack(t *testing.T) {
+	lab.Require(t, lab.Program("swtpm"))
+	dir := t.TempDir()
+	chip := tpm(t, dir)
+	path := filepath.Join(dir, "floor.json")
+	f := open(t, path, chip)
+	if !f.Get().IsZero() || f.By() != "tpm" {
+		t.Errorf("a new TPM: %v by %s", f.Get(), f.By())
+	}
+	raise(t, f, morning)
+	yesterday, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raise(t, f, morning.Add(24*time.Hour))
+	if err := os.WriteFile(path, yesterday, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, path, chip).Get(); got.Before(morning.Add(24 * time.Hour)) {
+		t.Errorf("the floor came down to %v", got)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, path, chip).Get(); got.Before(morning.Add(24 * time.Hour)) {
+		t.Errorf("without a file the floor is %v", got)
+	}
+	// Nobody can set it back, by whatever command.
+	if err := chip.Advance(morning); err != nil {
+		t.Errorf("back is no error: %v", err)
+	}
+	if at, err := chip.Read(); err != nil || at.Before(morning.Add(24*time.Hour)) {
+		t.Errorf("the TPM says %v, %v", at, err)
+	}
+}
+
+type silent struct{}
+
+func (silent) Write(b []byte) (int, error) { return len(b), nil }
+func (silent) Read(b []byte) (int, error) {
+	return copy(b, []byte{0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1}), nil
+}
+
+// A TPM that does not work leaves the file.
+func TestBrokenTPM(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "floor.json")
+	f, err := Open(path, &TPM{silent{}})
+	if err == nil || f == nil || f.By() != "file" {
+		t.Fatalf("got %+v, %v", f, err)
+	}
+	raise(t, f, morning)
+	if got := open(t, path, nil).Get(); !got.Equal(morning) {
+		t.Error(got)
+	}
+}
