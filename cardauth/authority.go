@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -24,12 +25,15 @@ type authority struct {
 
 	staff, patients anchors
 	patientPolicy   x509.OID
+
+	vigil *vigil // set before the first card is judged
 }
 
 // anchors are the trusted authorities for one kind of card.
 type anchors struct {
 	files []string
 	now   atomic.Pointer[trust.Anchors]
+	read  []byte // what it was made from; of the goroutine that loads
 }
 
 func newAuthority(env *daemon.Env, cfg config.Config) *authority {
@@ -48,11 +52,12 @@ const (
 )
 
 // load reads the anchor files in dir. A file that can't be used is a fault and
-// leaves the anchors of its kind as they were.
-func (a *authority) load(dir string, now time.Time) {
+// leaves the anchors of its kind as they were. It reports a change.
+func (a *authority) load(dir string, now time.Time) (changed bool) {
 	var missing, expired []wire.Fault
 	for _, kind := range []*anchors{&a.staff, &a.patients} {
-		m := kind.load(dir)
+		m, other := kind.load(dir)
+		changed = changed || other
 		missing = append(missing, m...)
 		if in := kind.now.Load(); in != nil && len(m) == 0 {
 			expired = append(expired, outOfDate(in, now)...)
@@ -60,10 +65,11 @@ func (a *authority) load(dir string, now time.Time) {
 	}
 	a.env.Faults.Keep(faultAnchorMissing, missing...)
 	a.env.Faults.Keep(faultAnchorExpired, expired...)
+	return changed
 }
 
 // load reads the files of one kind and says which can't be used.
-func (a *anchors) load(dir string) []wire.Fault {
+func (a *anchors) load(dir string) (_ []wire.Fault, changed bool) {
 	var all []byte
 	var missing []wire.Fault
 	for _, name := range a.files {
@@ -78,13 +84,16 @@ func (a *anchors) load(dir string) []wire.Fault {
 		}
 		all = append(append(all, data...), '\n')
 	}
-	if len(missing) > 0 || len(a.files) == 0 {
-		return missing
+	if len(missing) > 0 || len(a.files) == 0 || bytes.Equal(all, a.read) {
+		return missing, false
 	}
-	if parsed, err := trust.ParseAnchors(all); err == nil { // each file was good by itself
-		a.now.Store(parsed)
+	parsed, err := trust.ParseAnchors(all)
+	if err != nil { // each file was good by itself
+		return nil, false
 	}
-	return nil
+	a.read = all
+	a.now.Store(parsed)
+	return nil, true
 }
 
 // outOfDate is the fault of anchors that are not valid now.
@@ -107,30 +116,34 @@ func plain(err error) string {
 }
 
 // holder decides about a professional's certificate.
-func (a *authority) holder(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
-	in := a.staff.now.Load()
-	if in == nil {
-		return trust.Holder{}, notReady()
-	}
-	return in.Holder(cert, a.rules, now)
+func (a *authority) holder(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
+	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Holder(cert, a.rules, now) })
 }
 
 // signer decides about a professional's certificate for signing.
-func (a *authority) signer(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
-	in := a.staff.now.Load()
-	if in == nil {
-		return trust.Holder{}, notReady()
-	}
-	return in.Signer(cert, a.rules, now)
+func (a *authority) signer(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
+	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Signer(cert, a.rules, now) })
 }
 
 // patient decides about a patient's.
-func (a *authority) patient(cert *x509.Certificate, now time.Time) (trust.Holder, error) {
-	in := a.patients.now.Load()
+func (a *authority) patient(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
+	return a.judge(cert, &a.patients, func(in *trust.Anchors, now time.Time) (trust.Holder, error) {
+		return in.Patient(cert, a.patientPolicy, now)
+	})
+}
+
+// judge decides by the anchors of one kind and the lists of revoked cards, at a
+// time that does not go back.
+func (a *authority) judge(cert *x509.Certificate, kind *anchors, by func(*trust.Anchors, time.Time) (trust.Holder, error)) (trust.Holder, error) {
+	in := kind.now.Load()
 	if in == nil {
 		return trust.Holder{}, notReady()
 	}
-	return in.Patient(cert, a.patientPolicy, now)
+	h, err := by(in, a.vigil.now())
+	if err == nil {
+		err = a.vigil.lists.Now().Check(cert, h, in)
+	}
+	return h, err
 }
 
 func notReady() error {

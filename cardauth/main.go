@@ -58,6 +58,11 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	pub.consents = consents
+	watch, err := openVigil(env, auth, cfg.Revocation, trace)
+	if err != nil {
+		return err
+	}
+	auth.vigil, pub.trust = watch, watch.trust
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
 		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Publish: pub.publish,
@@ -67,10 +72,11 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	control := http.NewServeMux()
 	trace.handOver(control)
 	rooms.control(control)
+	watch.take(control, clinic.Recheck)
 	reload := func(now time.Time) {
-		auth.load(anchors, now)
+		watch.reload(auth.load(anchors, now), filepath.Join(filepath.Dir(env.Site), "lists"))
 		loadKeys(env, keys)
-		clinic.Republish()
+		clinic.Recheck()
 	}
 	reload(time.Now())
 	door := front{clinic, trace}
@@ -79,7 +85,6 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},
-		daemon.Task{Name: "trace", Run: trace.run},
 		daemon.Task{Name: "lease", Run: daemon.Every(leaseStep, func(time.Time) { clinic.Republish() })},
 		daemon.Task{Name: "emergencies", Run: daemon.Every(time.Minute, func(time.Time) { care.Remind() })},
 		daemon.Task{Name: "files", Run: daemon.Every(files, reload)},

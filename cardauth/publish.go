@@ -20,6 +20,7 @@ type publisher struct {
 	strict   bool
 	consents *consent.Book
 	apps     *wire.Apps
+	trust    func() wire.Trust
 }
 
 // grain is how finely the time of the last proof is published: it moves four
@@ -29,6 +30,9 @@ const grain = 10 * time.Second
 func (p *publisher) publish(s presence.State) {
 	card := p.card(s.Readers, s.Sessions)
 	card.Care, card.ReadsNeedCare, card.Apps = care(s.Care), p.strict, p.apps
+	if p.trust != nil {
+		card.Trust = p.trust()
+	}
 	if p.consents != nil {
 		card.Consents = p.consents.Wire()
 	}

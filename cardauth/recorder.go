@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -37,6 +36,8 @@ type recorder struct {
 	mu    sync.Mutex
 	queue []job
 	more  chan struct{}
+	stop  chan struct{}
+	done  chan struct{}    // closed behind the last
 	lost  map[string]error // sessions whose beginning could not be kept
 }
 
@@ -68,7 +69,8 @@ func openRecorder(env *daemon.Env, site string) (*recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &recorder{env: env, site: site, spool: s, more: make(chan struct{}, 1), lost: map[string]error{}}
+	r := &recorder{env: env, site: site, spool: s, more: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}), lost: map[string]error{}}
+	go r.run()
 	for _, u := range s.Unfinished() {
 		var e audit.Event
 		if err := json.Unmarshal(u.Note, &e); err != nil {
@@ -184,8 +186,10 @@ func (r *recorder) put(j job) {
 	}
 }
 
-// run writes until ctx ends; close writes the rest.
-func (r *recorder) run(ctx context.Context) error {
+// run writes until close, from the first moment on: what is taken in before the
+// daemon's tasks start is on record too.
+func (r *recorder) run() {
+	defer close(r.done)
 	for {
 		r.drain()
 		again := time.After(retry)
@@ -195,8 +199,8 @@ func (r *recorder) run(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 		select {
-		case <-ctx.Done():
-			return nil
+		case <-r.stop:
+			return
 		case <-r.more:
 		case <-again:
 		}
@@ -268,6 +272,8 @@ func (r *recorder) fault(err error) {
 
 // close writes what is left and closes the spool.
 func (r *recorder) close() {
+	close(r.stop)
+	<-r.done
 	r.drain()
 	r.spool.Close()
 }

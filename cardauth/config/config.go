@@ -28,6 +28,7 @@ type Config struct {
 	Workstations Workstations
 	Patients     *Patients // nil: no patient's card is read here
 	Care         Care
+	Revocation   *Revocation // nil: the age of lists of revoked cards is not held against cards
 }
 
 // Reader says which room a card reader stands in.
@@ -61,6 +62,7 @@ type section struct {
 	Workstation []workstationSection `toml:"workstation"`
 	Patients    *patientsSection     `toml:"patients"`
 	Care        careSection          `toml:"care"`
+	Revocation  *revocationSection   `toml:"revocation"`
 }
 
 // roles a certificate can give here. Patients' cards are not known by profession.
@@ -109,7 +111,10 @@ func Parse(f *site.File) (Config, error) {
 	if c.Patients, err = patients(f, s); err != nil {
 		return Config{}, err
 	}
-	c.Care, err = care(f, s)
+	if c.Care, err = care(f, s); err != nil {
+		return Config{}, err
+	}
+	c.Revocation, err = revocation(f, s)
 	return c, err
 }
 

@@ -67,6 +67,8 @@ func (r *reader) untrusted(err error) error {
 		detail = "the authority that issued this card is not trusted by this clinic"
 	case errors.Is(err, trust.ErrValidity):
 		detail = "the card's certificate has expired or is not valid yet; if the card is new, check the gateway's clock"
+	case errors.Is(err, trust.ErrRevoked):
+		detail = "this card has been revoked; its holder gets another from whoever issued it"
 	case errors.Is(err, trust.ErrRole):
 		detail = "the card's holder has no role in this clinic"
 	}

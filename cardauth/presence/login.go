@@ -239,7 +239,7 @@ func (r *reader) admit(l *login) (_ session.Session, _ *proofOf, err error) {
 
 // session is the holder's, without a PIN and a workstation so far.
 func (r *reader) session(p *proofOf, h trust.Holder) session.Session {
-	s := session.Session{ID: p.id, Role: h.Role, Reader: r.name, Card: h.Key, Number: h.Registration, Subject: "Practitioner/" + h.Registration}
+	s := session.Session{ID: p.id, Role: h.Role, Reader: r.name, Card: h.Key, Cert: p.cert, Number: h.Registration, Subject: "Practitioner/" + h.Registration}
 	if r.patients {
 		s.Patient = r.c.Pseudonym(h.Registration)
 		s.Subject = "patient:" + s.Patient

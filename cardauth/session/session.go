@@ -5,6 +5,7 @@ package session
 
 import (
 	"cmp"
+	"crypto/x509"
 	"slices"
 	"time"
 )
@@ -35,6 +36,7 @@ type Session struct {
 	Reader   string   // PC/SC name
 	Room     string   // of the reader
 	Card     [32]byte // hash of the card's public key
+	Cert     *x509.Certificate
 	Patient  string   // pseudonym, of a patient's session
 	Number   string   // in the register, of whoever it is; a patient's leaves this program only to the patient and to the audit
 	PIN      bool     // the holder showed the PIN; without it the card is only present
