@@ -171,12 +171,17 @@ func (s *Sync) replace(in *incoming) bool {
 func (s *Sync) hear(in *incoming) error {
 	r := bufio.NewReaderSize(in.conn, 16<<10)
 	var pong []byte
+	defer s.settleFresh()
 	for {
+		if !flow.Whole(r) { // waiting for more, nothing is kept back
+			s.settleFresh()
+		}
 		m, err := flow.Read(r)
 		if err != nil {
 			return err
 		}
 		if m.Kind == flow.Note {
+			s.settleFresh()
 			select {
 			case s.noted <- m.Text:
 			default:
@@ -189,6 +194,7 @@ func (s *Sync) hear(in *incoming) error {
 			}
 			continue
 		}
+		s.settleFresh()
 		if !in.bulk {
 			in.joined.Store(true)
 		}
@@ -205,6 +211,10 @@ func (s *Sync) hear(in *incoming) error {
 func (s *Sync) apply(in *incoming, m flow.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if m.Kind == flow.Put && s.keep(m.Flow) {
+		return nil
+	}
+	s.putFresh() // in the order of what was told
 	switch m.Kind {
 	case flow.BulkStart:
 		in.bulk, in.told = true, true
@@ -260,6 +270,11 @@ func (s *Sync) put(f flow.Flow) {
 		}
 		s.counts.Put++
 	}
+	s.remember(f)
+}
+
+// remember notes a flow as the other box's, in the kernel.
+func (s *Sync) remember(f flow.Flow) {
 	out, full, ok := s.got.Put(f)
 	if full {
 		s.counts.Dropped++

@@ -40,6 +40,7 @@ type Config struct {
 // A Kernel is a table of connections.
 type Kernel interface {
 	Create(flow.Flow) error
+	CreateAll([]flow.Flow) []error // what became of each, in its place
 	Update(flow.Flow) error
 	Delete(flow.Key) error
 }
@@ -76,6 +77,7 @@ type Sync struct {
 	local  map[netip.Addr]bool
 	got    ledger.Rounds // what the other box told us and is in the kernel for it
 	in     *incoming     // nil: the other box doesn't tell
+	fresh  []flow.Flow   // told, and not yet in the kernel
 	out    outgoing
 	counts Counts
 }

@@ -50,6 +50,12 @@ func (k *table) change(f flow.Flow, want bool, gone bool) error {
 }
 
 func (k *table) Create(f flow.Flow) error { return k.change(f, false, false) }
+func (k *table) CreateAll(fs []flow.Flow) (all []error) {
+	for _, f := range fs {
+		all = append(all, k.Create(f))
+	}
+	return all
+}
 func (k *table) Update(f flow.Flow) error { return k.change(f, true, false) }
 func (k *table) Delete(key flow.Key) error {
 	k.change(flow.Flow{Key: key}, true, true)

@@ -22,7 +22,13 @@ var ErrOverrun = errors.New("the kernel dropped conntrack events")
 var ErrExists = errors.New("the entry exists")
 
 // A Table writes. It belongs to one goroutine.
-type Table struct{ conn *netlink.Conn }
+type Table struct {
+	conn *netlink.Conn
+	raw  syscall.RawConn // of conn, for what goes in batches
+	seq  uint32
+	out  []byte
+	in   [64 << 10]byte
+}
 
 // Open returns a Table of the calling thread's network namespace.
 func Open() (*Table, error) {
@@ -30,7 +36,12 @@ func Open() (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open conntrack: %w", err)
 	}
-	return &Table{conn}, nil
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	return &Table{conn: conn, raw: raw}, nil
 }
 
 // Close gives the socket back.

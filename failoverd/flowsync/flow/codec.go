@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -113,6 +114,15 @@ func Read(r io.Reader) (Message, error) {
 		return Message{}, fmt.Errorf("%w: %w", ErrFrame, err)
 	}
 	return m, nil
+}
+
+// Whole reports whether r holds a whole message already: reading it waits for nothing.
+func Whole(r *bufio.Reader) bool {
+	if r.Buffered() < headLen {
+		return false
+	}
+	head, err := r.Peek(headLen)
+	return err == nil && r.Buffered() >= headLen+int(head[1])
 }
 
 // noEOF keeps a torn frame apart from an orderly end.
