@@ -77,7 +77,9 @@ func TestPortal(t *testing.T) {
 		want   Finding
 	}{
 		"the internet": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, Finding{Clear: true}},
-		"a redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://login.isp.example/?x", 302) }, Finding{Host: "login.isp.example"}},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://login.isp.example/?x", http.StatusFound)
+		}, Finding{Host: "login.isp.example"}},
 		"to a strange place": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "http://a<b>.example/")
 			w.WriteHeader(302)
