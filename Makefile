@@ -17,7 +17,7 @@ endif
 PAIR_HOGS ?= 10m
 export PAIR_HOGS
 
-.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair fuzz lock clean
+.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card fuzz lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench-wan: deps ## a provider dies, beside mwan3's method: build/bench/wan.json
 BENCH ?= .
 bench-pair: deps ## a box of the pair dies, beside keepalived and conntrackd: build/bench/pair.json; BENCH=ours/fast: a part
 	@$(GO) test ./failoverd $(EXEC) -run '^$$' -bench '^BenchmarkPair$$/$(BENCH)' -benchtime 1x -timeout 60m
+
+bench-card: deps ## insertion, login and removal, local and over a 40 ms link: build/bench/card.json
+	@$(GO) test ./cardauth $(EXEC) -run '^$$' -bench '^BenchmarkCard$$' -benchtime 1x -timeout 15m
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)

@@ -1,0 +1,271 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/cardauth/card"
+	"clinicgate/cardauth/pcsc"
+	"clinicgate/cardauth/proof"
+	"clinicgate/firmware/lab/pcscd"
+	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/wire"
+)
+
+// A figure is one line of build/bench/card.json.
+type figure struct {
+	Metric    string  `json:"metric"`
+	Value     float64 `json:"value"`
+	Unit      string  `json:"unit"`
+	Peer      string  `json:"peer"`
+	PeerValue float64 `json:"peer_value"`
+	Ratio     float64 `json:"ratio"`
+	N         int     `json:"n"`
+}
+
+// spread is the figures of one thing measured often: its median and its 95th
+// percentile.
+func spread(metric string, all []time.Duration) []figure {
+	return []figure{
+		{Metric: metric, Value: ms(quantile(all, 0.5)), Unit: "ms", N: len(all)},
+		{Metric: metric + "_p95", Value: ms(quantile(all, 0.95)), Unit: "ms", N: len(all)},
+	}
+}
+
+func quantile(all []time.Duration, q float64) time.Duration {
+	sorted := slices.Clone(all)
+	slices.Sort(sorted)
+	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// against adds the peer to a figure.
+func against(f figure, peer string, theirs []time.Duration) figure {
+	f.Peer, f.PeerValue = peer, ms(quantile(theirs, 0.5))
+	if f.PeerValue > 0 {
+		f.Ratio = f.Value / f.PeerValue
+	}
+	return f
+}
+
+// BenchmarkCard: what a doctor waits for, and what a stolen moment is worth, at a
+// reader of the box's own and at a workstation's behind a cable of 40 ms each way;
+// beside the same commands sent to the same card by nothing but PC/SC.
+func BenchmarkCard(b *testing.B) {
+	for b.Loop() {
+		var bare []time.Duration
+		var c *pivcard.Card
+		d := newDesk(b, func(d *desk) {
+			c = d.card(d.world.Professionals, "1")
+			bare = d.bareLogins(c, 200)
+		})
+		figures := d.local(b, c, bare)
+		figures = append(figures, d.thousand(b, c)...)
+		figures = append(figures, remote(b)...)
+		writeFigures(b, figures)
+	}
+}
+
+// bareLogins sends what a login sends, by PC/SC alone: who the card is, how many
+// tries, the PIN, one signature.
+func (d *desk) bareLogins(c *pivcard.Card, n int) (all []time.Duration) {
+	d.t.Helper()
+	if err := os.Setenv("PCSCLITE_CSOCK_NAME", d.pcscd.Socket()); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.slot.Insert(c); err != nil {
+		d.t.Fatal(err)
+	}
+	var held *pcsc.Card
+	for end := time.Now().Add(10 * time.Second); held == nil; time.Sleep(50 * time.Millisecond) {
+		var err error
+		if held, err = pcsc.Connect(pcscd.ReaderName); err != nil && time.Now().After(end) {
+			d.t.Fatal(err)
+		}
+	}
+	for range n {
+		start := time.Now()
+		if err := bareLogin(held); err != nil {
+			d.t.Fatal(err)
+		}
+		all = append(all, time.Since(start))
+	}
+	held.Close()
+	d.slot.Remove()
+	time.Sleep(time.Second) // for pcscd to see it
+	return all
+}
+
+func bareLogin(held *pcsc.Card) error {
+	c, err := card.Select(held)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Certificate(proof.Authentication); err != nil {
+		return err
+	}
+	if _, err := c.Tries(); err != nil {
+		return err
+	}
+	if err := c.Verify([]byte(rightPIN)); err != nil {
+		return err
+	}
+	_, err = c.Sign(proof.Authentication, proof.P256, []byte("message"))
+	return err
+}
+
+// local is a reader of the box's own.
+func (d *desk) local(b *testing.B, c *pivcard.Card, bare []time.Duration) []figure {
+	var inserted, login, removed []time.Duration
+	for range 40 {
+		start := time.Now()
+		if err := d.slot.Insert(c); err != nil {
+			b.Fatal(err)
+		}
+		d.until("the card in", reader(wire.ReaderCard))
+		var a answer
+		for i := range 5 {
+			typed := time.Now()
+			a = d.login(rightPIN)
+			login = append(login, time.Since(typed))
+			if a.Status != http.StatusOK {
+				b.Fatalf("login: %+v", a)
+			}
+			seen := d.until("the session", lists(a.Session.ID))
+			if i == 0 {
+				inserted = append(inserted, seen.Sub(start))
+			}
+		}
+		out := time.Now()
+		d.slot.Remove()
+		gone := d.until("no session", func(c *wire.Card) bool { return len(c.Sessions) == 0 })
+		removed = append(removed, gone.Sub(out))
+		d.refused(d.call(d.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
+		d.until("an empty reader", reader(wire.ReaderEmpty))
+	}
+	figures := spread("card.login_ms", login)
+	figures[0] = against(figures[0], "bare APDUs", bare)
+	figures = append(figures, spread("card.insert_to_session_ms", inserted)...)
+	return append(figures, spread("card.removal_ms", removed)...)
+}
+
+// use is what cardauth holds: files, threads, memory.
+func (d *desk) use() (files, threads, kb int) {
+	d.t.Helper()
+	proc := fmt.Sprintf("/proc/%d", d.program.Process.Pid)
+	fds, err := os.ReadDir(filepath.Join(proc, "fd"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		fields := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "VmRSS:"):
+			kb, _ = strconv.Atoi(fields[1])
+		case strings.HasPrefix(line, "Threads:"):
+			threads, _ = strconv.Atoi(fields[1])
+		}
+	}
+	return len(fds), threads, kb
+}
+
+// thousand is a thousand logins: each begins one session and ends the one before,
+// and nothing is left over. Files are PC/SC handles too: each is a connection.
+func (d *desk) thousand(b *testing.B, c *pivcard.Card) []figure {
+	d.insert(c)
+	for range 50 { // until everything has its size
+		d.mustLogin()
+	}
+	files, threads, kb := d.use()
+	begun := strings.Count(d.log.String(), `"session begins"`)
+	const n = 1000
+	for range n {
+		d.mustLogin()
+	}
+	more := strings.Count(d.log.String(), `"session begins"`) - begun
+	d.remove()
+	d.until("no session", func(c *wire.Card) bool { return len(c.Sessions) == 0 })
+	time.Sleep(200 * time.Millisecond) // it is published first, logged then
+	all, ended := strings.Count(d.log.String(), `"session begins"`), strings.Count(d.log.String(), `"session ends"`)
+	if more != n || ended != all {
+		b.Errorf("%d logins began %d sessions; of %d sessions %d ended", n, more, all, ended)
+	}
+	files2, threads2, kb2 := d.use()
+	if files2 > files+2 || threads2 > threads+4 {
+		b.Errorf("after %d logins %d files and %d threads, before %d and %d", n, files2, threads2, files, threads)
+	}
+	return []figure{
+		{Metric: "card.lost_events", Value: float64(n - more + all - ended), N: n},
+		{Metric: "card.files_more", Value: float64(files2 - files), N: n},
+		{Metric: "card.threads_more", Value: float64(threads2 - threads), N: n},
+		{Metric: "card.rss_more_kb", Value: float64(kb2 - kb), Unit: "kB", Peer: "before", PeerValue: float64(kb), Ratio: float64(kb2) / float64(kb), N: n},
+	}
+}
+
+// remote is a workstation's reader behind a cable of 40 ms each way.
+func remote(b *testing.B) []figure {
+	f := newFar(b, 40*time.Millisecond)
+	var login, inserted, removed []time.Duration
+	c := f.present("7")
+	for i := range 20 {
+		start := time.Now()
+		if i > 0 {
+			if err := f.seat.Insert(c); err != nil {
+				b.Fatal(err)
+			}
+			f.until("the card in the far reader", f.farState(wire.ReaderCard))
+		}
+		typed := time.Now()
+		a := f.mustFarLogin()
+		if i > 0 {
+			inserted = append(inserted, time.Since(start))
+		}
+		login = append(login, time.Since(typed))
+		out := time.Now()
+		f.seat.Remove()
+		removed = append(removed, f.ends(a.Session.ID, out))
+		f.refused(f.call(f.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
+		f.until("an empty far reader", f.farState(wire.ReaderEmpty))
+	}
+	figures := spread("card.remote_login_ms", login)
+	figures = append(figures, spread("card.remote_insert_to_session_ms", inserted)...)
+	return append(figures, spread("card.remote_removal_ms", removed)...)
+}
+
+// writeFigures writes build/bench/card.json and prints the same.
+func writeFigures(b *testing.B, figures []figure) {
+	b.Helper()
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("\nload %s", load)
+	for _, f := range figures {
+		fmt.Printf("%-36s %10.2f %-3s (n %d)", f.Metric, f.Value, f.Unit, f.N)
+		if f.Peer != "" {
+			fmt.Printf(" | %10.2f %s, ratio %.2f", f.PeerValue, f.Peer, f.Ratio)
+		}
+		fmt.Println()
+	}
+	data, err := json.MarshalIndent(figures, "", "  ")
+	if err != nil {
+		b.Fatal(err)
+	}
+	path := filepath.Join("../build/bench", "card.json")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
