@@ -31,6 +31,7 @@ const farRoom = "consulting-2"
 type far struct {
 	*desk
 	ws2   *netns.Space
+	thief *netns.Space // another computer of the LAN
 	cable *relay.Link
 	cards *pcscd.Daemon // the workstation's
 	seat  *pivcard.Slot // of the workstation's reader
@@ -77,6 +78,10 @@ func (f *far) build(t testing.TB, delay time.Duration) {
 			t.Fatal(err)
 		}
 	}
+	if err := ws.Addr("lan", "10.20.0.51/24"); err != nil {
+		t.Fatal(err)
+	}
+	f.other(t, gw)
 	site := filepath.Join(f.dir, "site", "site.toml")
 	text, err := os.ReadFile(site)
 	if err != nil {
@@ -97,6 +102,20 @@ func (f *far) build(t testing.TB, delay time.Duration) {
 		t.Fatalf("build agent: %v\n%s", err, out)
 	}
 	f.askpass(t)
+}
+
+// other is a computer on a cable of its own.
+func (f *far) other(t testing.TB, gw *netns.Space) {
+	t.Helper()
+	f.thief = f.space(t, "th")
+	if err := netns.Veth(gw, "lan2", f.thief, "lan"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{gw.Addr("lan2", "10.21.0.1/24"), f.thief.Addr("lan", "10.21.0.52/24"), f.thief.Route("10.20.0.0/24", "10.21.0.1")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (f *far) space(t testing.TB, what string) *netns.Space {
@@ -216,8 +235,32 @@ func (f *far) startAgent() {
 
 func (f *far) agentAt(state string) *exec.Cmd {
 	f.t.Helper()
-	cmd := exec.Command(f.bin, "run", "-state", filepath.Join(f.dir, state), "-askpass", filepath.Join(f.dir, "askpass"))
-	into(f.ws2, cmd)
+	return f.agentIn(f.ws2, filepath.Join(f.dir, state))
+}
+
+// elsewhere gives the workstations' side one more address, and has clients use it.
+func (f *far) elsewhere(t testing.TB) {
+	t.Helper()
+	f.place.dial = func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		err = f.ws2.Do(func() error {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 20, 0, 51)}}
+			conn, err = d.DialContext(ctx, network, addr)
+			return err
+		})
+		return conn, err
+	}
+}
+
+// agentFrom runs an agent whose packets come from that other address.
+func (f *far) agentFrom(state string) *exec.Cmd {
+	f.t.Helper()
+	return f.agentIn(f.thief, state)
+}
+
+func (f *far) agentIn(space *netns.Space, state string) *exec.Cmd {
+	f.t.Helper()
+	cmd := exec.Command(f.bin, "run", "-state", state, "-askpass", filepath.Join(f.dir, "askpass"))
+	into(space, cmd)
 	cmd.Env = f.cards.Env()
 	cmd.Stderr = &f.said
 	if err := cmd.Start(); err != nil {
