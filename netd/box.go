@@ -385,6 +385,12 @@ func (b *box) snapshot(now time.Time) report.Snapshot {
 		LAN:    wire.LAN{Port: b.cfg.LAN.Port, Carrier: lan.Carrier, Address: b.cfg.LAN.Address.String()},
 		LANWhy: lan.Why(), Active: b.active, Firewall: b.unsafe, Kernel: b.refused, Settings: b.settings, Started: b.started,
 	}
+	for _, z := range b.cfg.Zones[1:] {
+		l := b.links[z.Port]
+		if why := l.Why(); z.Kind != config.KindService || l.Index == 0 { // a technician's is empty most days
+			s.Zones = append(s.Zones, report.Zone{Name: z.Name, Port: z.Port, Why: why})
+		}
+	}
 	for _, u := range b.ups {
 		l := b.links[u.cfg.Port]
 		s.Uplinks = append(s.Uplinks, report.Uplink{

@@ -18,6 +18,7 @@ import (
 type Snapshot struct {
 	LAN      wire.LAN
 	LANWhy   string // why the LAN port carries nothing; empty: it does
+	Zones    []Zone // those beside the LAN
 	Uplinks  []Uplink
 	Active   int // index of the uplink that new flows take, -1: none
 	Tunnels  []Tunnel
@@ -25,6 +26,12 @@ type Snapshot struct {
 	Kernel   string   // what the kernel refused; empty: nothing
 	Settings []string // kernel settings that are wrong
 	Started  time.Time
+}
+
+// Zone is a further network on the clinic's side.
+type Zone struct {
+	Name, Port string
+	Why        string // why its port carries nothing; empty: it does
 }
 
 // Uplink is one uplink with what its machine says.
@@ -173,7 +180,7 @@ func utc(t time.Time) time.Time {
 // IDs lists every fault this package can state.
 func IDs() []string {
 	return []string{
-		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link",
+		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link", "zone.no-link",
 		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.no-ipv6", "uplink.captive", "uplink.cap", "tunnel.broken", "tunnel.clock", "tunnel.down",
 	}
 }
@@ -196,6 +203,12 @@ func (s Snapshot) Faults(now time.Time) map[string][]wire.Fault {
 	settled := now.Sub(s.Started) >= bootGrace
 	if s.LANWhy != "" && settled {
 		add("lan.no-link", wire.Alarm, "port "+s.LAN.Port, s.LANWhy+" on "+s.LAN.Port+" (the clinic's side)", "check the cable between "+s.LAN.Port+" and the clinic's switch")
+	}
+	for _, z := range s.Zones {
+		if z.Why != "" && settled {
+			add("zone.no-link", wire.Alarm, "port "+z.Port, z.Why+" on "+z.Port+" (zone "+z.Name+")",
+				"check the cable of "+z.Port+", or take the zone "+z.Name+" out of the site file")
+		}
 	}
 	for _, u := range s.Uplinks {
 		u.faults(now, add)

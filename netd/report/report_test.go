@@ -125,8 +125,13 @@ func TestFaults(t *testing.T) {
 			"uplink.cap uplink isp-a: 41 GB of the month's 50 GB are used up by isp-a"},
 		"cap used up": {func(s *Snapshot) { s.Uplinks[0].Config.Cap, s.Uplinks[0].Use.Month = 50e9, month(49.5e9) },
 			"uplink.cap uplink isp-a: 49.5 GB of the month's 50 GB are used up by isp-a: it is a last resort until 2026-12-01"},
-		"sign-in page":     {a(wire.UplinkCaptive, "a sign-in page of x answers", "07:59:59"), "uplink.captive uplink isp-a: a sign-in page of x answers"},
-		"LAN cable out":    {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
+		"sign-in page":  {a(wire.UplinkCaptive, "a sign-in page of x answers", "07:59:59"), "uplink.captive uplink isp-a: a sign-in page of x answers"},
+		"LAN cable out": {func(s *Snapshot) { s.LANWhy = "no carrier" }, "lan.no-link port lan: no carrier on lan (the clinic's side)"},
+		"zone's cable out": {func(s *Snapshot) { s.Zones = []Zone{{"devices", "lan.30", "no carrier"}, {"guests", "lan.40", ""}} },
+			"zone.no-link port lan.30: no carrier on lan.30 (zone devices)"},
+		"no IPv6": {func(s *Snapshot) {
+			s.Uplinks[1].Without, s.Uplinks[1].IPv6 = true, &wire.UplinkIPv6{Reason: "no router advertises itself"}
+		}, "uplink.no-ipv6 uplink isp-b: no IPv6 on wan2: no router advertises itself"},
 		"firewall refused": {func(s *Snapshot) { s.Firewall = "line 4" }, "firewall.failed netd: line 4"},
 		"kernel refused":   {func(s *Snapshot) { s.Kernel = "add route: exists" }, "netd.kernel netd: add route: exists"},
 		"setting": {func(s *Snapshot) { s.Settings = []string{"net/ipv4/ip_forward = 1"} },
