@@ -71,7 +71,7 @@ func (b book) honest(z config.Zone, dev string) []string {
 	if !b.six {
 		return append(rules,
 			fmt.Sprintf("-s 0.0.0.0/32 -i %s -p udp --dport 67 -j RETURN", dev), // asks for an address
-			fmt.Sprintf("-s 0.0.0.0/32 -i %s -p igmp -j RETURN", dev),           // a switch without one
+			fmt.Sprintf("-s 0.0.0.0/32 -i %s -p 2 -j RETURN", dev),              // IGMP of a switch without one
 			fmt.Sprintf("-i %s -j DROP", dev))
 	}
 	rules = append(rules, fmt.Sprintf("-s ::/128 -i %s -p icmpv6 -j RETURN", dev))

@@ -269,8 +269,9 @@ func (b book) fromZone(z config.Zone) []string {
 	if slices.Contains(z.Serves, vrrp) {
 		rules = append(rules, b.match(vrrp)+" -j ACCEPT")
 		if !b.six {
-			// A switch asks who wants the advertisements, and forgets who is silent.
-			rules = append(rules, "-d 224.0.0.0/4 -p igmp -j ACCEPT")
+			// A switch asks who wants the advertisements, and forgets who is silent
+			// (IGMP; the box has no file of protocols' names).
+			rules = append(rules, "-d 224.0.0.0/4 -p 2 -j ACCEPT")
 		}
 	}
 	rules = append(rules, flood("cg-zone", zoneRate, zoneBurst, b.inside()), crowd("", "tcp", zoneFlows, b.inside()))
