@@ -94,6 +94,16 @@ func TestCutOffMaster(t *testing.T) {
 	c.b.is(wire.RoleBackup)
 }
 
+// An orderly stop is believed at once: the cable says the same.
+func TestStepsDownBothWays(t *testing.T) {
+	t.Parallel()
+	c := newCouple(t, "1s")
+	c.a.proc.Stop(5 * time.Second)
+	if g := c.b.is(wire.RoleMaster); g.Reason != "10.20.0.2 stepped down" {
+		t.Errorf("reason %q", g.Reason)
+	}
+}
+
 // Only the boxes don't hear each other: nothing moves, the backup says why, and takes
 // over all the same when the master dies.
 func TestMutedMaster(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 )
 
 // The checklist of RFC 9568 and its errata, row by row, by packets against the
-// program. Virtual hardware addresses (§7.3) and router advertisements (§6.4.3)
-// have no rows: the box has neither.
+// program. Virtual hardware addresses (§7.2, §7.3) have theirs in
+// TestVirtualMACOnTheWire, Accept_Mode (§6.1) in TestAcceptMode, the owner (§6.4.1)
+// in TestOwner. Router advertisements (§6.4.3) have none: the box sends none.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

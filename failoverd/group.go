@@ -121,6 +121,7 @@ func (g *group) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
+			g.tellCable(time.Now())
 			g.rep.show(g.index, g.router.Status(), g.router.Priority())
 			return nil
 		case <-g.looks:

@@ -177,8 +177,6 @@ func (c *Cable) once(ctx context.Context) error {
 	}
 	conn := pc.(*net.UDPConn)
 	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- c.listen(conn) }()
 	tick := time.NewTicker(c.cfg.Every)
@@ -186,10 +184,32 @@ func (c *Cable) once(ctx context.Context) error {
 	for {
 		c.fail(c.send(conn))
 		select {
+		case <-ctx.Done():
+			c.part(conn)
+			return nil
 		case err := <-ended:
 			return err
 		case <-tick.C:
 		case <-c.kick:
+		}
+	}
+}
+
+// parting is how long the last words may take.
+const parting = 50 * time.Millisecond
+
+// part says what the groups have to say in the end: that they step down. Without it
+// the other box would not believe their resignation.
+func (c *Cable) part(conn *net.UDPConn) {
+	end := time.After(parting)
+	for {
+		select {
+		case <-end:
+			return
+		case <-c.kick:
+			if c.send(conn) != nil {
+				return
+			}
 		}
 	}
 }

@@ -54,6 +54,8 @@ func Refuse(c Cable, o Other, a Advert) string {
 		return fmt.Sprintf("the other box was %v before the cable was lost", o.Self)
 	case c != Alive:
 		return ""
+	case a.Priority == resign && !o.Master && !o.Self.IsValid():
+		return "" // it says both ways that it is gone
 	case !o.Self.IsValid():
 		return "the other box says over the cable that it takes no part"
 	case a.From != o.Self:

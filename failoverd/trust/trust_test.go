@@ -36,6 +36,7 @@ func TestRefuse(t *testing.T) {
 		"forged address, 0":                      {Alive, master, Advert{them, 0}, "still master"},
 		"forged address while it is backup":      {Alive, backup, Advert{them, 110}, "not master"},
 		"forged address, 255, while it is":       {Alive, backup, Advert{them, 255}, "not master"},
+		"the other box is gone, and steps down":  {Alive, Other{}, Advert{them, 0}, ""},
 		"the other box takes no part":            {Alive, Other{}, Advert{them, 255}, "takes no part"},
 		"the cable is lost: plain VRRP":          {Lost, Other{}, Advert{rogue, 255}, ""},
 		"the cable is lost: the other box":       {Lost, backup, Advert{them, 255}, ""},
