@@ -3,6 +3,8 @@ package main
 import (
 	"net"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ func TestPaths(t *testing.T) {
 		{"STAMP", stampLab},
 		{"sign-in page", signIn},
 		{"names don't resolve", noNames},
+		{"bytes that cost", metered},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })
 	}
@@ -110,5 +113,39 @@ func noNames(t *testing.T, bin string) {
 	})
 	if !strings.HasSuffix(n.Uplinks[0].Reason, "100.64.1.1 does not answer") || n.Uplinks[1].State != wire.UplinkUp {
 		t.Errorf("got %s", n.Uplinks[0].Reason)
+	}
+}
+
+// metered: B costs by the byte and is idle: it is hardly asked, and at once more often
+// when it comes into use.
+func metered(t *testing.T, bin string) {
+	w := up(t, bin, func(site string) string { return strings.Replace(site, "# metered = true", "metered = true", 1) })
+	for _, isp := range []*netns.Space{w.ispA, w.ispB} {
+		w.run(isp, "nft", "add table ip count; add chain ip count in { type filter hook prerouting priority -400; }; add rule ip count in iifname box ip length 44 icmp type echo-request counter")
+	}
+	asked := func(isp *netns.Space) int {
+		out := w.run(isp, "nft", "list", "table", "ip", "count")
+		m := regexp.MustCompile(`counter packets (\d+)`).FindStringSubmatch(out)
+		if m == nil {
+			t.Fatalf("no counter: %s", out)
+		}
+		n, err := strconv.Atoi(m[1])
+		w.must(err)
+		return n
+	}
+	a, b := asked(w.ispA), asked(w.ispB)
+	time.Sleep(4 * time.Second)
+	a, b = asked(w.ispA)-a, asked(w.ispB)-b
+	t.Logf("in 4 s A was asked %d times, B %d", a, b)
+	if a < 5 || b > 2 {
+		t.Errorf("in 4 s A was asked %d times, B %d; want 8 or so, and none", a, b)
+	}
+	w.run(w.ispA, "ip", "link", "set", "box", "down")
+	w.await("B in use", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" })
+	b = asked(w.ispB)
+	for end := time.Now().Add(3 * time.Second); asked(w.ispB) == b; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("B is in use and was not asked")
+		}
 	}
 }
