@@ -110,7 +110,7 @@ func (m *Morning) Play(ctx context.Context) error {
 func (m *Morning) boot(ctx context.Context) error { return m.Box.Boot(ctx) }
 
 // online is how long a box that has booted may take to find a provider and the hub.
-const online = time.Minute
+const online = 3 * time.Minute
 
 // tunnel waits until the hub has shaken hands with the box.
 func (m *Morning) tunnel(ctx context.Context) error {
