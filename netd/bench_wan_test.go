@@ -215,7 +215,7 @@ func flapScene(w *world) map[string]float64 {
 func lossScene(w *world) map[string]float64 {
 	s, _ := w.clinic()
 	w.lossy()
-	time.Sleep(3 * time.Second) // until it has been noticed
+	time.Sleep(6 * time.Second) // until it has been noticed
 	begin := time.Now()
 	time.Sleep(8 * time.Second)
 	v := s.since(begin)

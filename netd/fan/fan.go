@@ -109,7 +109,9 @@ func (f *fan) serve(ctx context.Context) error {
 					f.notice(out, id, b, from, now)
 					continue
 				}
-				run = append(run, b)
+				if wireguard(b) {
+					run = append(run, b)
+				}
 			}
 			f.forward(out, run, from, now)
 		}
@@ -159,7 +161,7 @@ func (f *fan) forward(out *train.Batch, run [][]byte, from netip.AddrPort, now t
 		return
 	}
 	f.mu.Lock()
-	c := f.client(run[0], from, now)
+	c := f.client(from, now)
 	if c != nil && c.box != nil {
 		bytes := 0
 		for _, b := range run {
@@ -175,7 +177,7 @@ func (f *fan) forward(out *train.Batch, run [][]byte, from netip.AddrPort, now t
 
 // client returns who speaks from an address, nil: nobody that we have room for. The
 // caller holds mu.
-func (f *fan) client(b []byte, from netip.AddrPort, now time.Time) *client {
+func (f *fan) client(from netip.AddrPort, now time.Time) *client {
 	if box := f.table.At(from); box != nil {
 		c := f.boxes[box]
 		if c == nil {
@@ -189,7 +191,7 @@ func (f *fan) client(b []byte, from netip.AddrPort, now time.Time) *client {
 	}
 	c := f.strangers[from]
 	if c == nil {
-		if !wireguard(b) || !f.room(now) {
+		if !f.room(now) {
 			return nil
 		}
 		if c = f.open(nil, from); c == nil {
