@@ -9,6 +9,7 @@ import (
 
 	"clinicgate/cardauth/apdu"
 	"clinicgate/cardauth/piv"
+	"clinicgate/cardauth/pkcs15"
 	"clinicgate/cardauth/proof"
 )
 
@@ -52,7 +53,14 @@ var ErrUnknown = errors.New("not a card of a make we know")
 func Select(t apdu.Transport) (Card, error) {
 	c, err := piv.Select(t)
 	if errors.Is(err, piv.ErrNotPIV) {
-		return nil, errors.Join(ErrUnknown, err)
+		other, err15 := pkcs15.Select(t)
+		if errors.Is(err15, pkcs15.ErrNotPKCS15) {
+			return nil, errors.Join(ErrUnknown, err, err15)
+		}
+		if err15 != nil {
+			return nil, err15
+		}
+		return other, nil
 	}
 	if err != nil {
 		return nil, err // not a nil *piv.Card in a Card
