@@ -43,6 +43,7 @@ type Modules struct {
 	Initrd []string // to find and mount the root filesystem
 	System []string // for work
 	Stick  []string // to read a site stick; only a box without a site loads them
+	UEFI   []string // for boot entries and the system partition; only a box that UEFI firmware started loads them
 }
 
 // Disk is the layout of the boot disk, in MiB. Data is the least the image is

@@ -61,7 +61,7 @@ func checkPorts(t *testing.T, b *Board) {
 func checkModules(t *testing.T, m Modules) {
 	t.Helper()
 	seen := map[string]bool{}
-	for _, list := range [][]string{m.Initrd, m.System, m.Stick} {
+	for _, list := range [][]string{m.Initrd, m.System, m.Stick, m.UEFI} {
 		for _, line := range list {
 			name := strings.Fields(line)[0]
 			if seen[name] || strings.Contains(name, "-") {

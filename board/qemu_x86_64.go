@@ -23,7 +23,7 @@ var QEMUx86_64 = Board{
 		System: []string{
 			"i6300esb nowayout=1 heartbeat=30",
 			"virtio_net", "ext4",
-			"efivarfs", "nls_cp437", "nls_ascii", "nls_utf8", "vfat", // boot entries and kernel images of updates
+			"nls_cp437", "nls_ascii", "nls_utf8", "vfat", // sticks, and kernel images of updates
 			"button", "evdev", // the power button
 			"xhci_pci", // card readers are driven from user space
 			"tun", "macvlan", "wireguard",
@@ -39,6 +39,7 @@ var QEMUx86_64 = Board{
 			"xt_dscp", "xt_CLASSIFY", "sch_htb", // fq_codel is built in
 		},
 		Stick: []string{"usb_storage delay_use=0", "sd_mod"},
+		UEFI:  []string{"efivarfs"},
 	},
 	Disk: Disk{ESP: 96, Root: 96, Data: 1024},
 }

@@ -172,16 +172,25 @@ func (b *builder) compile() error {
 
 // orderLists works out the load order of the board's modules, for each list what
 // the earlier ones have not loaded.
-func (b *builder) orderLists() (initrd, system, stick []kmod.Module, err error) {
+func (b *builder) orderLists() (map[string][]kmod.Module, error) {
 	m := b.hw.Modules
-	if initrd, err = b.kmods.Order(m.Initrd, nil); err != nil {
-		return nil, nil, nil, err
+	lists := map[string][]kmod.Module{}
+	var loaded []kmod.Module
+	for _, l := range []struct {
+		name string
+		want []string
+		base bool // loaded at every start: later lists may rely on it
+	}{{"initrd", m.Initrd, true}, {"system", m.System, true}, {"stick", m.Stick, false}, {"uefi", m.UEFI, false}} {
+		list, err := b.kmods.Order(l.want, loaded)
+		if err != nil {
+			return nil, err
+		}
+		lists[l.name] = list
+		if l.base {
+			loaded = append(loaded, list...)
+		}
 	}
-	if system, err = b.kmods.Order(m.System, initrd); err != nil {
-		return nil, nil, nil, err
-	}
-	stick, err = b.kmods.Order(m.Stick, append(initrd[:len(initrd):len(initrd)], system...))
-	return initrd, system, stick, err
+	return lists, nil
 }
 
 func orderText(list []kmod.Module) string {
@@ -194,10 +203,11 @@ func orderText(list []kmod.Module) string {
 
 // makeInitrd packs init and what it needs to reach the root filesystem.
 func (b *builder) makeInitrd() error {
-	modules, _, _, err := b.orderLists()
+	lists, err := b.orderLists()
 	if err != nil {
 		return err
 	}
+	modules := lists["initrd"]
 	var archive bytes.Buffer
 	w := cpio.New(&archive)
 	for _, dir := range []string{"proc", "sys", "dev", "newroot"} {
@@ -277,12 +287,13 @@ func appendTree(path string) (verity.Image, error) {
 }
 
 func (b *builder) putModules(t *root.Tree) error {
-	_, system, stick, err := b.orderLists()
+	lists, err := b.orderLists()
 	if err != nil {
 		return err
 	}
-	for path, list := range map[string][]kmod.Module{"etc/modules.system": system, "etc/modules.stick": stick} {
-		if err := t.Write(path, []byte(orderText(list)), 0o644); err != nil {
+	for _, name := range []string{"system", "stick", "uefi"} {
+		list := lists[name]
+		if err := t.Write("etc/modules."+name, []byte(orderText(list)), 0o644); err != nil {
 			return err
 		}
 		for _, m := range list {

@@ -20,6 +20,7 @@ const (
 	initrdModules = "/etc/modules.initrd"
 	systemModules = "/etc/modules.system"
 	stickModules  = "/etc/modules.stick"
+	uefiModules   = "/etc/modules.uefi"
 )
 
 // diskLimit is how long the boot disk may take to appear; cheap flash behind USB

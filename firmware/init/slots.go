@@ -20,6 +20,7 @@ import (
 	"clinicgate/firmware/durable"
 	"clinicgate/firmware/efi"
 	"clinicgate/firmware/efivar"
+	"clinicgate/firmware/module"
 	"clinicgate/firmware/slot"
 	"clinicgate/firmware/wire"
 )
@@ -64,6 +65,10 @@ func openSlots(booted string, find blockdev.Finder, data bool) (*slots, error) {
 	if !data {
 		s.why = "the data partition can't be used"
 		return s, nil
+	}
+	if err := module.LoadList("/", uefiModules); err != nil {
+		s.why = err.Error()
+		return s, err
 	}
 	if err := mountAll([]mount{{efiVars, "efivarfs", safe, ""}}); err != nil {
 		s.why = err.Error()
