@@ -42,16 +42,25 @@ type groupFaults struct {
 	cfg    config.Group
 	where  string
 	until  map[string]time.Time
+	said   map[string]time.Time // when its words were last said
 	rivals int
 }
 
+// sayGap is the least time between two wordings of one fault: whoever floods us under
+// many names must not flood the log.
+const sayGap = 200 * time.Millisecond
+
 func newGroupFaults(f *daemon.Faults, cfg config.Group) *groupFaults {
-	return &groupFaults{faults: f, cfg: cfg, where: "group " + cfg.Name, until: map[string]time.Time{}}
+	return &groupFaults{faults: f, cfg: cfg, where: "group " + cfg.Name, until: map[string]time.Time{}, said: map[string]time.Time{}}
 }
 
 func (f *groupFaults) raise(id string, severity wire.Severity, what, do string) {
-	f.faults.Raise(wire.Fault{ID: id, Severity: severity, Where: f.where, What: what, Do: do})
-	f.until[id] = time.Now().Add(standFor)
+	now := time.Now()
+	if now.Sub(f.said[id]) >= sayGap {
+		f.said[id] = now
+		f.faults.Raise(wire.Fault{ID: id, Severity: severity, Where: f.where, What: what, Do: do})
+	}
+	f.until[id] = now.Add(standFor)
 }
 
 // expire ends what was not seen for a while.
@@ -67,6 +76,7 @@ func (f *groupFaults) clear(id string) {
 	if _, stands := f.until[id]; stands {
 		f.faults.Clear(id, f.where)
 		delete(f.until, id)
+		delete(f.said, id)
 	}
 }
 

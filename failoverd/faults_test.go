@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -94,6 +96,22 @@ func TestExpire(t *testing.T) {
 	f.expire(time.Now().Add(standFor + time.Second))
 	if got := ids(set); got != "" {
 		t.Errorf("after its time: %q", got)
+	}
+}
+
+// A flood under a thousand names is one fault and hardly a line in the log.
+func TestFloodOfNames(t *testing.T) {
+	var log bytes.Buffer
+	set := daemon.NewFaults(slog.New(slog.NewTextHandler(&log, nil)))
+	f := newGroupFaults(set, config.Group{Name: "lan", VRID: 20, Port: "lan"})
+	began := time.Now()
+	for i := range 10000 {
+		f.refused(fmt.Errorf("TTL 1 from 10.20.%d.%d", i>>8, i&255))
+		f.rogue(rogue{mac: net.HardwareAddr{2, 0, 0, 0, byte(i >> 8), byte(i)}, from: peerAddr})
+	}
+	most := 2 * (1 + int(time.Since(began)/sayGap))
+	if lines := strings.Count(log.String(), "\n"); lines > most || len(set.List()) != 2 {
+		t.Errorf("%d lines, want at most %d; %d faults", lines, most, len(set.List()))
 	}
 }
 

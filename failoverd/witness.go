@@ -205,6 +205,7 @@ func (g *group) watch(now time.Time) {
 	switch {
 	case at.IsZero() || now.Before(at):
 		w.doubt = time.Time{}
+		g.faults.barred("")
 	case w.doubt.IsZero():
 		w.doubt = now
 		w.side.ask(now)
