@@ -104,10 +104,12 @@ func TestOverrun(t *testing.T) {
 	a, b := p.startA(), p.startB()
 	a.prepare(t)
 	eventually(t, "the session", func() bool { return a.Status().Telling && b.Status().Told })
+	// As a kernel does whose buffer is full: what comes now is lost.
+	eventually(t, "somebody listens", func() bool { return a.table.deafen() > 0 })
 	put(t, a.table, 0, 20000)
 	eventually(t, "all of them", func() bool { return b.table.len() == 20000 })
-	if a.Status().Overruns == 0 {
-		t.Skip("the listener kept up: nothing was dropped")
+	if n := a.Status().Overruns; n == 0 {
+		t.Error("the listener was never too slow: this proves nothing")
 	}
 }
 

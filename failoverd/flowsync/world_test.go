@@ -81,6 +81,16 @@ func (k *table) all() []flow.Flow {
 
 func (k *table) len() int { return len(k.all()) }
 
+// deafen makes who listens now have missed something, and says how many do.
+func (k *table) deafen() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range k.ears {
+		e.deaf = true
+	}
+	return len(k.ears)
+}
+
 func (k *table) Listen() (Events, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
