@@ -69,6 +69,7 @@ func (d *desk) traced(want ...string) {
 // killed with somebody logged in: no event is lost.
 func TestEveryEventIsTraced(t *testing.T) {
 	d := newDesk(t)
+	d.until("an empty reader", reader(wire.ReaderEmpty))
 	d.refused(d.login(rightPIN), http.StatusConflict, "no-card")
 	d.insert(d.card(d.world.Professionals, "282864711"))
 	d.refused(d.login("111111"), http.StatusUnauthorized, "wrong-pin")

@@ -230,6 +230,6 @@ func (v *vigil) take(mux *http.ServeMux, changed func()) {
 		if errors.Is(err, trust.ErrRollback) {
 			code = http.StatusConflict
 		}
-		reply(w, code, map[string]string{"refused": err.Error()})
+		reply(w, code, map[string]string{"error": err.Error()})
 	})
 }

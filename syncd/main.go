@@ -26,7 +26,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	defer s.close()
-	return daemon.Run(ctx, append(append(s.uploads(), s.apps()...),
+	return daemon.Run(ctx, append(append(append(s.uploads(), s.apps()...), s.lists()...),
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
 		daemon.Task{Name: "failoverd.json", Run: s.followPair},

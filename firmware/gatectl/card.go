@@ -34,6 +34,7 @@ func cardCommand(o *options) *cobra.Command {
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return revokeRoom(cmd.Context(), o, cmd.OutOrStdout(), args[0])
 			}},
+		importCommand(o),
 	)
 	return card
 }

@@ -35,6 +35,7 @@ type Config struct {
 	MQTT         *MQTT    // nil: no broker
 	HL7          *HL7     // nil: no HL7 v2 messages
 	Uploads      *Uploads // nil: none over HTTPS
+	Lists        *Lists   // nil: none of revoked cards is fetched
 	Apps         *Apps    // nil: no program in a browser sees records
 	Destinations []Destination
 }
@@ -110,7 +111,8 @@ type file struct {
 	Uploads *struct {
 		Devices []string `toml:"devices"`
 	} `toml:"uploads"`
-	Apps        *appsFile `toml:"apps"`
+	Lists       *listsFile `toml:"lists"`
+	Apps        *appsFile  `toml:"apps"`
 	Destination []struct {
 		Name    string   `toml:"name"`
 		Kind    string   `toml:"kind"`
@@ -143,6 +145,7 @@ func Parse(f *site.File) (Config, error) {
 	c.ehr(&in, &out)
 	c.cache(&in, &out)
 	c.endpoints(&in, &out)
+	c.lists(&in, &out)
 	c.apps(&in, &out)
 	c.destinations(&in, &out)
 	c.contradictions(&out)
