@@ -40,6 +40,7 @@ type bench struct {
 	dead    bool
 	slow    time.Duration // each command takes so long
 	hang    chan struct{} // commands wait for it to close
+	tape    *replay       // stands between, if set
 	refuse  error         // Connect says this
 	history [][]session.Session
 }
@@ -99,6 +100,9 @@ func (w *held) Transmit(cmd []byte) ([]byte, error) {
 	defer w.b.mu.Unlock()
 	if w.b.cards[w.reader] != w.card {
 		return nil, errGone
+	}
+	if w.b.tape != nil {
+		return w.b.tape.pass(cmd, w.card), nil
 	}
 	return w.card.Transmit(cmd), nil
 }
