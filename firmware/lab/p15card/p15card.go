@@ -54,7 +54,7 @@ func New(pin string) (*Card, error) {
 	))
 	c.files[0x4402] = seq(label("Certificate"), seq(tlv(4, []byte{0x45})), tlv(0xA1, seq(path(0x4331))))
 	c.files[0x4403] = seq(label("PIN", tlv(3, []byte{7, 0x80})), seq(tlv(4, []byte{1})), tlv(0xA1, seq(
-		tlv(3, []byte{4, 0x30}), tlv(10, []byte{1}), tlv(2, []byte{6}), tlv(2, []byte{8}), tlv(2, []byte{8}),
+		tlv(3, []byte{2, 0x0C}), tlv(10, []byte{1}), tlv(2, []byte{6}), tlv(2, []byte{8}), tlv(2, []byte{8}),
 		tlv(0x80, []byte{pinReference}), tlv(4, []byte{0xFF}),
 	)))
 	return c, nil
@@ -116,6 +116,8 @@ func (c *Card) Transmit(cmd []byte) []byte {
 		return c.environment(data)
 	case 0x2A:
 		return c.sign(data)
+	case 0xC0: // GET RESPONSE: nothing is ever left
+		return sw(0x6985)
 	}
 	return sw(0x6D00)
 }
@@ -126,6 +128,8 @@ func (c *Card) choose(p1, p2 byte, data []byte) []byte {
 	switch {
 	case p1 == 4 && string(data) == aid:
 		file = 0x5015
+	case p1 == 0 && len(data) == 0:
+		file = 0x3F00
 	case p1 != 4 && len(data) >= 2 && len(data)%2 == 0:
 		file = uint16(data[len(data)-2])<<8 | uint16(data[len(data)-1])
 	default:

@@ -35,6 +35,8 @@ type Card struct {
 	guid [16]byte
 	atr  []byte
 
+	other Application // not nil: it answers, and the rest is not used
+
 	mu      sync.Mutex
 	pin     string
 	puk     string
@@ -54,6 +56,15 @@ type power struct {
 	chainHdr [4]byte
 	rest     []byte // response bytes waiting for GET RESPONSE
 }
+
+// An Application is what a card that is no PIV card answers with.
+type Application interface {
+	Transmit(apdu []byte) []byte
+	Reset()
+}
+
+// With makes a card of another application, to be put into the same slots.
+func With(a Application) *Card { return &Card{other: a, atr: answerToReset()} }
 
 // An Option changes a card before it is first used.
 type Option func(*Card) error
@@ -158,6 +169,10 @@ func (c *Card) ATR() []byte { return c.atr }
 // Reset takes the card's power away and gives it back: the PIN must be shown
 // again and nothing is selected.
 func (c *Card) Reset() {
+	if c.other != nil {
+		c.other.Reset()
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.power = power{}
