@@ -51,9 +51,9 @@ psk      = "second.psk"
 	}
 
 	w.startHub(bin)
-	time.Sleep(5 * time.Second)
+	time.Sleep(2 * time.Second)
 	if n := w.await("state", time.Second, func(*wire.Net) bool { return true }); n.Tunnels[0].Endpoint != "192.0.2.2:51820" {
-		t.Errorf("went back to a hub that is up for five seconds")
+		t.Errorf("went back to a hub that is up for two seconds")
 	}
 }
 

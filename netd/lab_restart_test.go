@@ -22,7 +22,7 @@ func TestTunnelOverRestart(t *testing.T) {
 	killed := time.Now()
 	w.netd.Kill()
 	w.startNetd(bin, nil)
-	time.Sleep(4 * time.Second)
+	time.Sleep(3 * time.Second)
 	v := s.since(killed.Add(-100 * time.Millisecond))
 	t.Logf("killed and started again: hole of %v back, %v over", v.back.Round(time.Millisecond), v.over.Round(time.Millisecond))
 	if v.back > 2*time.Second {
