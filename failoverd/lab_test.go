@@ -125,7 +125,7 @@ func TestMain(m *testing.M) {
 	}
 	// The labs mostly wait: more of them at a time than there are processors.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
 	code := m.Run()

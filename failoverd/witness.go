@@ -243,6 +243,9 @@ func (g *group) wantsWatch() time.Time {
 // long a question of it is urgent.
 const trustWait = 100 * time.Millisecond
 
+// barredAfter is how long the master must be missed for it to be a fault.
+const barredAfter = time.Second
+
 // bar is why the group must not claim, should its timer have fired.
 func (g *group) bar(now time.Time) string {
 	if g.router.Status().State != vrrp.Backup || now.Before(g.router.Deadline()) {
@@ -256,7 +259,9 @@ func (g *group) bar(now time.Time) string {
 	if why != "" {
 		g.witness.side.ask(now)
 	}
-	g.faults.barred(why)
+	if why == "" || now.Sub(g.witness.doubt) > barredAfter {
+		g.faults.barred(why) // a busy machine's hiccup is no alarm
+	}
 	return why
 }
 
