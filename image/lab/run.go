@@ -47,7 +47,7 @@ func build(ctx context.Context, root, name string, o options, out io.Writer) (*s
 	if o.gateway == "namespace" {
 		cfg.Reader = box.VirtualReader
 	} else {
-		cfg.Reader = box.QEMUReader
+		cfg.Reader, cfg.Slow = box.QEMUReader, true
 		say("build the image, unless it is built")
 		if o.image, err = clinic.BuildImage(ctx, root); err != nil {
 			return nil, err

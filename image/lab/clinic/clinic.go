@@ -30,6 +30,10 @@ type Config struct {
 	// Pair: there is room for two boxes, and a cable between them.
 	Pair bool
 
+	// Slow: the boxes are emulated, and may stand still for longer than the example's
+	// time between advertisements allows.
+	Slow bool
+
 	// Reader is how the box's card reader begins its name; empty: as in the
 	// example site file.
 	Reader string

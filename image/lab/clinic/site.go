@@ -12,11 +12,12 @@ import (
 	"clinicgate/firmware/lab/pki"
 )
 
-// exampleReader and exampleHub are the lines of docs/site.example.toml that differ
+// exampleInterval, exampleReader and exampleHub are the lines of docs/site.example.toml that differ
 // from one clinic to the next.
 const (
-	exampleReader = `match = "Gemalto"`
-	exampleHub    = `peer_key  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="`
+	exampleInterval = `interval  = "50ms"`
+	exampleReader   = `match = "Gemalto"`
+	exampleHub      = `peer_key  = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="`
 )
 
 // writeSite makes the content of the clinic's site stick in Dir/stick: the example
@@ -68,6 +69,11 @@ func (c *Clinic) writeSiteFile(n int) error {
 	}
 	if c.Reader != "" {
 		if text, err = replaceOnce(text, exampleReader, fmt.Sprintf("match = %q", c.Reader)); err != nil {
+			return err
+		}
+	}
+	if c.Slow {
+		if text, err = replaceOnce(text, exampleInterval, `interval  = "1s"`); err != nil {
 			return err
 		}
 	}
