@@ -18,9 +18,16 @@ type Page struct {
 // another patient or of a patient nobody can tell.
 var ErrForeign = fmt.Errorf("%w: a resource that was not asked for", ErrBody)
 
-// DecodePage checks one page of the answer to s: every entry is of the type and
-// of the patient asked for. One that is not spoils the page.
-func DecodePage(body []byte, s Search, base string) (Page, error) {
+// Target is what is asked for, relative to the server's base.
+func (s Search) Target() string { return s.Key() }
+
+// Page checks one page of the answer: every entry is of the type and of the
+// patient asked for. One that is not spoils the page.
+func (s Search) Page(body []byte, base string) (Page, error) {
+	return decodePage(body, func(raw json.RawMessage) (bool, error) { return checkEntry(raw, s, base) })
+}
+
+func decodePage(body []byte, check func(json.RawMessage) (keep bool, err error)) (Page, error) {
 	m, err := members(body, "resourceType", "type", "total", "entry", "link")
 	if err != nil {
 		return Page{}, err
@@ -44,7 +51,7 @@ func DecodePage(body []byte, s Search, base string) (Page, error) {
 		}
 	}
 	for i, e := range entries {
-		keep, err := checkEntry(e, s, base)
+		keep, err := check(e)
 		if err != nil {
 			return Page{}, fmt.Errorf("entry %d: %w", i, err)
 		}

@@ -89,11 +89,11 @@ func TestDecodePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	remark := `{"resource":{"resourceType":"OperationOutcome"},"search":{"mode":"outcome"}}`
-	p, err := DecodePage(page(obs("1", "Patient/p"), remark, obs("2", base+"/Patient/p")), s, base)
+	p, err := s.Page(page(obs("1", "Patient/p"), remark, obs("2", base+"/Patient/p")), base)
 	if err != nil || len(p.Entries) != 2 || string(p.Entries[0]) != obs("1", "Patient/p") {
 		t.Fatalf("got %d entries, %v", len(p.Entries), err)
 	}
-	p, err = DecodePage([]byte(`{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":"a"},{"relation":"next","url":"b"}]}`), s, base)
+	p, err = s.Page([]byte(`{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":"a"},{"relation":"next","url":"b"}]}`), base)
 	if err != nil || p.Next != "b" || len(p.Entries) != 0 {
 		t.Fatalf("got %+v, %v", p, err)
 	}
@@ -112,7 +112,7 @@ func TestDecodePage(t *testing.T) {
 		"entry an object": {[]byte(`{"resourceType":"Bundle","type":"searchset","entry":{}}`), ErrBody},
 		"link a number":   {[]byte(`{"resourceType":"Bundle","type":"searchset","link":1}`), ErrBody},
 	} {
-		if _, err := DecodePage(c.body, s, base); !errors.Is(err, c.want) || !errors.Is(err, ErrBody) {
+		if _, err := s.Page(c.body, base); !errors.Is(err, c.want) || !errors.Is(err, ErrBody) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
@@ -208,11 +208,11 @@ func FuzzDecodePage(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := DecodePage(body, s, base)
+		p, err := s.Page(body, base)
 		if err != nil {
 			return
 		}
-		again, err := DecodePage(Join(p.Entries), s, base)
+		again, err := s.Page(Join(p.Entries), base)
 		if err != nil || len(again.Entries) != len(p.Entries) {
 			t.Fatalf("joined page: %d of %d entries, %v", len(again.Entries), len(p.Entries), err)
 		}

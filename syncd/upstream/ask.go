@@ -38,10 +38,17 @@ func (c *Client) ask(ctx context.Context, q fhir.Query, etag string) (fhir.Answe
 	switch q := q.(type) {
 	case fhir.Ref:
 		return c.read(ctx, in, q, etag)
-	case fhir.Search:
+	case paged:
 		return c.search(ctx, in, q)
 	}
 	return fhir.Answer{}, fmt.Errorf("ask for a %T: not known", q)
+}
+
+// A paged question is a search: fhir.Search, fhir.Listing.
+type paged interface {
+	fhir.Query
+	Target() string // relative to the base
+	Page(body []byte, base string) (fhir.Page, error)
 }
 
 // read is GET [base]/Type/id.
@@ -69,9 +76,9 @@ func (c *Client) read(ctx context.Context, in *intake, ref fhir.Ref, etag string
 
 // search gathers all pages of a search into one answer, so that what is kept is
 // complete and pages can be cut without the EHR.
-func (c *Client) search(ctx context.Context, in *intake, s fhir.Search) (fhir.Answer, error) {
+func (c *Client) search(ctx context.Context, in *intake, s paged) (fhir.Answer, error) {
 	at := time.Now()
-	next := fmt.Sprintf("%s/%s&_count=%d", c.base, s.Key(), pageSize)
+	next := fmt.Sprintf("%s/%s&_count=%d", c.base, s.Target(), pageSize)
 	var all []json.RawMessage
 	var a fhir.Answer
 	for n := 0; next != ""; n++ {
@@ -85,7 +92,7 @@ func (c *Client) search(ctx context.Context, in *intake, s fhir.Search) (fhir.An
 		if err := checkStatus(resp, body); err != nil {
 			return fhir.Answer{}, err
 		}
-		page, err := fhir.DecodePage(body, s, c.base.String())
+		page, err := s.Page(body, c.base.String())
 		if err != nil {
 			return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, err)
 		}
@@ -104,6 +111,9 @@ func (c *Client) search(ctx context.Context, in *intake, s fhir.Search) (fhir.An
 	}
 	a.ETag, a.LastModified = "", "" // of a page, not of the whole
 	a.Body = fhir.Join(all)
+	if _, own := s.(fhir.Listing); own && len(all) == 0 {
+		a.Policy.NoStore = true // nobody yet: the next question may find someone
+	}
 	return a, nil
 }
 
