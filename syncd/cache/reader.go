@@ -48,6 +48,8 @@ type Reader struct {
 	// Asked and Kept, when set, are told how every question to the EHR and every
 	// attempt to keep an answer ended; nil is well. They must not block.
 	Asked, Kept func(error)
+	// Seen, when set, is shown every answer that was stored.
+	Seen func(fhir.Query, fhir.Answer)
 }
 
 // Read answers q from the EHR or from the cache. What can't be stored or read
@@ -138,8 +140,12 @@ func (r *Reader) store(q fhir.Query, a fhir.Answer) bool {
 	}
 	if err != nil {
 		r.Log.Error("keep an answer", "bytes", len(a.Body), "err", err)
+		return false
 	}
-	return err == nil
+	if r.Seen != nil {
+		r.Seen(q, a)
+	}
+	return true
 }
 
 func (r *Reader) result(a fhir.Answer, how How, why string) Result {
