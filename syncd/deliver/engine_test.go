@@ -252,7 +252,7 @@ func TestRefusedIsHeld(t *testing.T) {
 		t.Errorf("held because %s", why)
 	}
 	w.p.set(func(p *partner) { p.answers = nil })
-	if err := w.q.Release(refused); err != nil {
+	if err := w.q.Release(refused, "someone"); err != nil {
 		t.Fatal(err)
 	}
 	w.count(queue.Delivered, 7)

@@ -65,6 +65,9 @@ type Item struct {
 	// Held, when not empty, is the reason why the item must wait for a person
 	// from the start: accepted and kept, but never sent by itself.
 	Held string
+	// Released is set by the queue: the person who looked at the item when it was
+	// held and let it go on. Empty: nobody.
+	Released string
 }
 
 // Names in Item.Meta.
@@ -72,7 +75,11 @@ const (
 	MetaContentType    = "content-type"
 	MetaFileName       = "file-name"
 	MetaPatientID      = "patient-id"
-	MetaPatientRef     = "patient-ref" // "Patient/ID" at the EHR, when known
+	MetaPatientIssuer  = "patient-id-issuer"
+	MetaPatientName    = "patient-name"
+	MetaPatientBirth   = "patient-birth-date" // YYYYMMDD
+	MetaPatientRef     = "patient-ref"        // "Patient/ID" at the EHR, when known
+	MetaAccession      = "accession-number"
 	MetaStudyUID       = "study-uid"   // (0020,000D)
 	MetaSeriesUID      = "series-uid"  // (0020,000E)
 	MetaInstanceUID    = "sop-instance-uid"

@@ -69,6 +69,7 @@ type Brief struct {
 	Changed  time.Time // when it came into this state
 	Where    string    // destination it is on its way to or was delivered to
 	Why      string    // reason of Held, proof of Delivered
+	Released string    // who let it go on after it was held
 }
 
 // Open opens the queue whose log lies under dir and replays what is there.
@@ -185,6 +186,9 @@ func (q *Queue) apply(ref segment.Ref, record []byte, marks map[incarnation]mark
 			return err
 		}
 		which := incarnation{id, a}
+		if m.Released == "" {
+			m.Released = marks[which].Released
+		}
 		marks[which] = markAt{m, ref, marks[which].tried || m.State == Delivering}
 		if m.State == Delivered && m.Total > 0 {
 			q.totals[m.Lane] = max(q.totals[m.Lane], m.Total)
@@ -252,7 +256,7 @@ func (q *Queue) unpin(e *entry) {
 
 func (e *entry) apply(m markAt) {
 	e.State, e.Changed, e.Where, e.Why = m.State, m.At, m.Where, m.Why
-	e.mark, e.tried = m.ref, e.tried || m.tried
+	e.mark, e.tried, e.Released = m.ref, e.tried || m.tried, m.Released
 	if e.State == Delivering {
 		e.State = Waiting // the attempt ended with the process that made it
 	}

@@ -213,10 +213,10 @@ func TestStatesOutliveRestart(t *testing.T) {
 	must(q.Done(id["delivered"], "read back"))
 	must(q.Hold(id["held"], "refused: 409"))
 	must(q.Hold(id["released"], "wait"))
-	must(q.Release(id["released"]))
+	must(q.Release(id["released"], "someone"))
 	for k, err := range map[string]error{
 		"done twice": q.Done(id["delivered"], ""), "begin of held": third(q.Begin(id["held"], "x")), "begin twice": third(q.Begin(id["tried"], "x")),
-		"hold of delivered": q.Hold(id["delivered"], ""), "release of waiting": q.Release(id["fresh"]), "again of waiting": q.Again(id["fresh"]),
+		"hold of delivered": q.Hold(id["delivered"], ""), "release of waiting": q.Release(id["fresh"], "someone"), "again of waiting": q.Again(id["fresh"]),
 	} {
 		if !errors.Is(err, ErrState) {
 			t.Errorf("%s: %v", k, err)
@@ -231,6 +231,9 @@ func TestStatesOutliveRestart(t *testing.T) {
 	for s := Waiting; s <= Held; s++ {
 		for _, b := range q.List(s) {
 			got += fmt.Sprintf("%v %s %q;", s, b.Where, b.Why)
+			if (b.Released == "someone") != (b.ID == id["released"]) {
+				t.Errorf("%v %v: released by %q", s, b.ID, b.Released)
+			}
 		}
 	}
 	want := `waiting  "";waiting hospital "";waiting  "";delivered hospital "read back";held  "refused: 409";held  "patient unknown";`
@@ -246,7 +249,7 @@ func TestStatesOutliveRestart(t *testing.T) {
 	var seen []ID
 	q.Watch(func(b Brief) { seen = append(seen, b.ID) })
 	late := mustAccept(t, q, item("late"), []byte("late")).ID
-	must(q.Release(id["held"]))
+	must(q.Release(id["held"], "someone"))
 	if want := []ID{id["fresh"], id["tried"], id["released"], late, id["held"]}; fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Fatalf("watch saw %v, want %v", seen, want)
 	}

@@ -60,6 +60,8 @@ type mark struct {
 	Where string `json:"where,omitempty"`
 	// Why is the reason of Held, and the proof of Delivered.
 	Why string `json:"why,omitempty"`
+	// Released says who let the item go on after it was held; it stays from then on.
+	Released string `json:"released,omitempty"`
 	// Total of items delivered in Lane, with this one: a counter that outlives
 	// the items it counted.
 	Lane  lane.Lane `json:"lane,omitempty"`

@@ -116,12 +116,13 @@ func (q *Queue) Hold(id ID, why string) error {
 	return q.change(id, e.State, markAt{mark: m}, true)
 }
 
-// Release lets a held item wait again, on a person's word.
-func (q *Queue) Release(id ID) error {
+// Release lets a held item wait again, on the word of by: a person, who is named
+// with the item from then on.
+func (q *Queue) Release(id ID, by string) error {
 	if _, err := q.entry(id, Held); err != nil {
 		return err
 	}
-	if err := q.change(id, Held, markAt{mark: mark{State: Waiting, At: now()}}, true); err != nil {
+	if err := q.change(id, Held, markAt{mark: mark{State: Waiting, At: now(), Released: by}}, true); err != nil {
 		return err
 	}
 	q.mu.Lock()
@@ -162,6 +163,9 @@ func (q *Queue) change(id ID, from State, m markAt, record bool) error {
 		m.Lane, m.Total = e.Lane, q.totals[e.Lane]
 	}
 	e.busy = true
+	if m.Released == "" {
+		m.Released = e.Released // every mark carries it: the last one may be all that is kept
+	}
 	q.mu.Unlock()
 
 	var err error
@@ -178,7 +182,7 @@ func (q *Queue) change(id ID, from State, m markAt, record bool) error {
 		}
 		return fmt.Errorf("item %v to become %v: %w", id, m.State, err)
 	}
-	e.State, e.Changed, e.Where, e.Why, e.mark = m.State, m.At, m.Where, m.Why, m.ref
+	e.State, e.Changed, e.Where, e.Why, e.mark, e.Released = m.State, m.At, m.Where, m.Why, m.ref, m.Released
 	e.tried = e.tried || m.tried
 	return nil
 }
@@ -203,7 +207,24 @@ func (q *Queue) describe(e entry) (Item, error) {
 	if err != nil {
 		return Item{}, err
 	}
-	return h.item(), nil
+	it := h.item()
+	it.Released = e.Released
+	return it, nil
+}
+
+// Describe returns the description of an item in whatever state.
+func (q *Queue) Describe(id ID) (Item, error) {
+	q.mu.Lock()
+	e := q.entries[id]
+	var known entry
+	if e != nil {
+		known = *e
+	}
+	q.mu.Unlock()
+	if e == nil {
+		return Item{}, fmt.Errorf("%w: %v", ErrUnknown, id)
+	}
+	return q.describe(known)
 }
 
 // Lanes counts for the wire file.
