@@ -10,8 +10,10 @@ const (
 	CharacterSet   Tag = 0x00080005
 	ClassUID       Tag = 0x00080016
 	InstanceUID    Tag = 0x00080018
+	Accession      Tag = 0x00080050
 	PatientName    Tag = 0x00100010
 	PatientID      Tag = 0x00100020
+	PatientIssuer  Tag = 0x00100021
 	PatientBirth   Tag = 0x00100030
 	PatientSex     Tag = 0x00100040
 	StudyUID       Tag = 0x0020000D
@@ -33,7 +35,7 @@ func (t Tag) String() string { return fmt.Sprintf("(%04x,%04x)", uint32(t)>>16, 
 
 func kept(t Tag) bool {
 	switch t {
-	case CharacterSet, ClassUID, InstanceUID, PatientName, PatientID, PatientBirth, PatientSex, StudyUID, SeriesUID,
+	case CharacterSet, ClassUID, InstanceUID, Accession, PatientName, PatientID, PatientIssuer, PatientBirth, PatientSex, StudyUID, SeriesUID,
 		samples, frames, rows, columns, bits:
 		return true
 	}

@@ -32,10 +32,11 @@ type Facts struct {
 // Patient is who a file is about, as it says; every field may be empty. It must
 // not reach a log.
 type Patient struct {
-	ID    string
-	Name  string // FAMILY^GIVEN for DICOM and SCP-ECG
-	Birth string // YYYYMMDD
-	Sex   string // M, F, O or empty
+	ID     string
+	Issuer string // of ID, where the format has one
+	Name   string // FAMILY^GIVEN for DICOM and SCP-ECG
+	Birth  string // YYYYMMDD
+	Sex    string // M, F, O or empty
 }
 
 // ErrUnknown marks bytes in which no format was recognised.

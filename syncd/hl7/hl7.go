@@ -54,10 +54,11 @@ type Message struct {
 
 // Patient is who a message is about, as it says. It must not reach a log.
 type Patient struct {
-	ID    string // PID-3.1
-	Name  string // PID-5, FAMILY^GIVEN
-	Birth string // YYYYMMDD
-	Sex   string // M, F, O or empty
+	ID     string // PID-3.1
+	Issuer string // PID-3.4, its namespace
+	Name   string // PID-5, FAMILY^GIVEN
+	Birth  string // YYYYMMDD
+	Sex    string // M, F, O or empty
 }
 
 // Header reads MSH alone, of a message that may be cut short.
@@ -189,6 +190,8 @@ func (m *Message) patient(line string) {
 		return one
 	}
 	m.Patient.ID = m.text(m.component(field(3), 1))
+	issuer, _, _ := strings.Cut(m.component(field(3), 4), m.Encoding[3:4]) // the namespace of HD
+	m.Patient.Issuer = m.text(issuer)
 	family, _, _ := strings.Cut(m.component(field(5), 1), m.Encoding[3:4]) // the surname of FN
 	if given := m.component(field(5), 2); family+given != "" {
 		m.Patient.Name = m.text(family) + "^" + m.text(given)

@@ -31,11 +31,11 @@ func TestReal(t *testing.T) {
 		m.Type != "ORU" || m.Event != "R01" || m.Version != "2.5.1" || m.Accept != "AL" || m.App != "NE" {
 		t.Errorf("%+v", m)
 	}
-	if m.Patient != (Patient{"14", "Finn^Huckleberry", "19630815", "M"}) || m.Deviation != "segments end with LF" {
+	if m.Patient != (Patient{ID: "14", Issuer: "IA PHIMS Stage", Name: "Finn^Huckleberry", Birth: "19630815", Sex: "M"}) || m.Deviation != "segments end with LF" {
 		t.Errorf("%+v, %q", m.Patient, m.Deviation)
 	}
 	m, err = Parse([]byte(live(t, "LAB-ORU-1.hl7")))
-	if err != nil || m.Patient != (Patient{"10006579", "DUCK^DONALD", "19241010", "M"}) || !strings.Contains(m.Deviation, "byte order mark") || m.Control != "182" {
+	if err != nil || m.Patient != (Patient{ID: "10006579", Name: "DUCK^DONALD", Birth: "19241010", Sex: "M", Issuer: "1"}) || !strings.Contains(m.Deviation, "byte order mark") || m.Control != "182" {
 		t.Errorf("%+v, %v", m, err)
 	}
 	var e *Error

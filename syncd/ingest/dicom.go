@@ -130,6 +130,9 @@ func dicomItem(up upload, class dataset.Class, r *dataset.Reader) queue.Item {
 		},
 	}
 	describe(it.Meta, p)
+	if number := decode(sets(r), r.Bytes(dataset.Accession)); number != "" {
+		it.Meta[queue.MetaAccession] = number
+	}
 	if uid != up.meta.Instance {
 		it.Meta[MetaDeviation] = "the file's header names another SOP instance than its data set"
 	}
@@ -152,16 +155,15 @@ func order(p format.Patient, origin string) string {
 
 // Names in queue.Item.Meta beside queue's own.
 const (
-	MetaPatientName  = "patient-name"
-	MetaPatientBirth = "patient-birth-date" // YYYYMMDD
-	MetaPatientSex   = "patient-sex"        // M, F, O
-	MetaDocument     = "document-id"        // the file's own identifier
-	MetaDeviation    = "format-deviation"   // how a file differs from its standard
+	MetaPatientSex = "patient-sex"      // M, F, O
+	MetaDocument   = "document-id"      // the file's own identifier
+	MetaDeviation  = "format-deviation" // how a file differs from its standard
 )
 
 func describe(meta map[string]string, p format.Patient) {
 	for k, v := range map[string]string{
-		queue.MetaPatientID: p.ID, MetaPatientName: p.Name, MetaPatientBirth: p.Birth, MetaPatientSex: p.Sex,
+		queue.MetaPatientID: p.ID, queue.MetaPatientIssuer: p.Issuer, queue.MetaPatientName: p.Name,
+		queue.MetaPatientBirth: p.Birth, MetaPatientSex: p.Sex,
 	} {
 		if v != "" {
 			meta[k] = v
@@ -170,11 +172,14 @@ func describe(meta map[string]string, p format.Patient) {
 }
 
 func dicomPatient(r *dataset.Reader) format.Patient {
-	sets := strings.Split(r.Text(dataset.CharacterSet), `\`)
+	sets := sets(r)
 	return format.Patient{
-		ID:    decode(sets, r.Bytes(dataset.PatientID)),
-		Name:  decodeName(sets, r.Bytes(dataset.PatientName)),
-		Birth: r.Text(dataset.PatientBirth),
-		Sex:   r.Text(dataset.PatientSex),
+		ID:     decode(sets, r.Bytes(dataset.PatientID)),
+		Issuer: decode(sets, r.Bytes(dataset.PatientIssuer)),
+		Name:   decodeName(sets, r.Bytes(dataset.PatientName)),
+		Birth:  r.Text(dataset.PatientBirth),
+		Sex:    r.Text(dataset.PatientSex),
 	}
 }
+
+func sets(r *dataset.Reader) []string { return strings.Split(r.Text(dataset.CharacterSet), `\`) }

@@ -103,7 +103,7 @@ func TestDICOMFileWithAnotherHeader(t *testing.T) {
 func TestFiles(t *testing.T) {
 	for path, want := range map[string]queue.Item{
 		"ecgtoolkit_example.scp": {Kind: format.SCPECG, Lane: lane.Stat, Order: "patient:SBJ-123", Meta: map[string]string{
-			queue.MetaPatientID: "SBJ-123", MetaPatientName: "Clark", MetaPatientBirth: "19530508", MetaPatientSex: "M"}},
+			queue.MetaPatientID: "SBJ-123", queue.MetaPatientName: "Clark", queue.MetaPatientBirth: "19530508", MetaPatientSex: "M"}},
 		"healforce_62.scp":   {Kind: format.SCPECG, Lane: lane.Stat, Order: "patient:00000"},
 		"fda_subject1_0.xml": {Kind: format.AECG, Lane: lane.Stat, Order: "patient:subject1"},
 	} {
@@ -285,7 +285,7 @@ func TestPatientNamesInTheirCharacterSets(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 			continue
 		}
-		if got := q.Items()[0].Meta[MetaPatientName]; got != want {
+		if got := q.Items()[0].Meta[queue.MetaPatientName]; got != want {
 			t.Errorf("%s: got %q, want %q", file, got, want)
 		}
 	}

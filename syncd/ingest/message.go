@@ -23,7 +23,7 @@ func (d *Door) Message(ctx context.Context, origin string, m hl7.Message, body [
 	for _, part := range []string{m.From[0], m.From[1], m.Control} {
 		fmt.Fprintf(name, "%d:%s", len(part), part)
 	}
-	p := format.Patient{ID: m.Patient.ID, Name: m.Patient.Name, Birth: m.Patient.Birth, Sex: m.Patient.Sex}
+	p := format.Patient{ID: m.Patient.ID, Issuer: m.Patient.Issuer, Name: m.Patient.Name, Birth: m.Patient.Birth, Sex: m.Patient.Sex}
 	it := queue.Item{
 		Key: fmt.Sprintf("hl7:%x", name.Sum(nil)), Lane: lane.Routine, Kind: format.HL7, Origin: origin, Order: order(p, origin),
 		Digest: sha256.Sum256(body), Size: int64(len(body)), Meta: map[string]string{queue.MetaContentType: "x-application/hl7-v2+er7"},
