@@ -43,6 +43,9 @@ const (
 	// Refusing: the destination works and doesn't let us in; a person must look,
 	// at the destination and not at the item.
 	Refusing
+	// Pending: what this item needs before it may be sent is out of reach; it is
+	// tried again and never given up for that.
+	Pending
 )
 
 // Failure is an attempt's end without delivery.

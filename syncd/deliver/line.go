@@ -137,6 +137,11 @@ func (l *line) retry(e lane.Entry, f *Failure) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
+	if f.Kind == Pending {
+		l.schedule.Retry(e.ID, now, true)
+		l.landed(e)
+		return false
+	}
 	if f.Kind == Troubled {
 		t := l.trials[e.ID]
 		if t.tries == 0 {
