@@ -21,7 +21,13 @@ func (s *state) destinations() []deliver.Destination {
 	for _, d := range s.cfg.Destinations {
 		all = append(all, deliver.Destination{
 			Name: d.Name, Kind: d.Kind, Accepts: d.Accepts,
-			Sender: &lateSender{build: func() (deliver.Sender, error) { return s.sender(d) }},
+			Sender: &lateSender{build: func() (deliver.Sender, error) {
+				to, err := s.sender(d)
+				if err != nil {
+					return nil, err
+				}
+				return s.rightful(d, to), nil
+			}},
 		})
 	}
 	return all

@@ -30,7 +30,7 @@ const maxConns = 512
 func (s *state) handler(self string) *serve.Handler {
 	room := s.room("trail of accesses")
 	return &serve.Handler{
-		Records: &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: s.cfg.Cache.Fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache")},
+		Records: s.reader(s.cfg.Cache.Fresh),
 		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
 		Capability: fhir.Capability(self, s.env.Release, time.Now()), Log: s.env.Log,
 		Traced: func(err error) { s.countTraced(err); room(err) },
@@ -50,6 +50,11 @@ func (s *state) records() daemon.Task {
 			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), s.paths(h), s.env.Log)
 		}, nil
 	})
+}
+
+// reader reads records through the cache, and is content with an answer so old.
+func (s *state) reader(fresh time.Duration) *cache.Reader {
+	return &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
 }
 
 // paths are the records, and beside them uploads if the site takes any.

@@ -39,9 +39,11 @@ func (s *state) report(now time.Time) {
 		s.env.Faults.Clear(faultForeign, where)
 	}
 	s.deliver.Report(s.env.Faults)
+	held := s.queue.List(queue.Held)
+	s.env.Faults.Keep(faultHeld, heldFaults(held)...)
 	n, bytes := s.cache.Stats()
 	v := &wire.Sync{
-		Lanes: s.queue.Lanes(), Held: len(s.queue.List(queue.Held)), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
+		Lanes: s.queue.Lanes(), Held: len(held), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
 		Disk:  disk(s.env.State), Keys: s.vault.State(),
 	}
@@ -76,5 +78,6 @@ func (s *state) control() *http.ServeMux {
 		_ = json.NewEncoder(w).Encode(s.shown.Load()) // a caller that hung up
 	})
 	mux.Handle("GET /metrics", &s.metrics)
+	s.queueRoutes(mux)
 	return mux
 }

@@ -18,6 +18,7 @@ import (
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
+	"clinicgate/syncd/register"
 	"clinicgate/syncd/trail"
 	"clinicgate/syncd/upstream"
 	"clinicgate/syncd/vault"
@@ -35,6 +36,8 @@ type state struct {
 	door    *ingest.Door // where every way in leads
 	deliver *deliver.Engine
 	ehr     *upstream.Client
+
+	register *register.Register // patients by number, and what is ordered
 
 	card   atomic.Pointer[wire.Card] // as cardauth last said
 	roster atomic.Pointer[grant.Roster]
@@ -64,6 +67,7 @@ const (
 	faultNonsense = "sync.ehr-nonsense"
 	faultForeign  = "sync.ehr-wrong-record"
 	faultCard     = "sync.cardauth-silent"
+	faultHeld     = "sync.patient-held"
 )
 
 // open opens the stores. It leaves nothing open when it fails.
@@ -105,6 +109,7 @@ func (s *state) openStores() (err error) {
 	if err != nil {
 		return err
 	}
+	s.openRegister()
 	return s.openQueue()
 }
 

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -109,30 +104,5 @@ func revokeRoom(ctx context.Context, o *options, out io.Writer, room string) err
 
 // askCardauth makes one request on cardauth's control socket.
 func askCardauth(ctx context.Context, o *options, method, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(o.source.Run, "cardauth.sock"))
-	}}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://cardauth"+path, http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask cardauth: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return fmt.Errorf("ask cardauth: %w", err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var no struct{ Error string }
-		if json.Unmarshal(body, &no) == nil && no.Error != "" {
-			return errors.New(status.Plain(no.Error))
-		}
-		return fmt.Errorf("ask cardauth: %s", resp.Status)
-	}
-	return json.NewDecoder(bytes.NewReader(body)).Decode(into)
+	return askDaemon(ctx, o, "cardauth", method, path, 10*time.Second, into)
 }

@@ -127,6 +127,7 @@ func (c *check) destinations(in *file, out *Config) {
 		}
 		out.Destinations = append(out.Destinations, Destination{
 			Name: d.Name, Kind: d.Kind, URL: c.url(at("url"), d.URL), Auth: d.Auth, Accepts: d.Accepts,
+			Matched: c.matched(at("patients"), d.Patients, d.Kind),
 		})
 	}
 }

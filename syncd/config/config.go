@@ -31,12 +31,13 @@ type Config struct {
 	Devices      string // file in site/anchors: CA of workstations and devices
 	EHR          EHR
 	Cache        Cache
-	DICOM        *DICOM   // nil: no DICOM node
-	MQTT         *MQTT    // nil: no broker
-	HL7          *HL7     // nil: no HL7 v2 messages
-	Uploads      *Uploads // nil: none over HTTPS
-	Lists        *Lists   // nil: none of revoked cards is fetched
-	Apps         *Apps    // nil: no program in a browser sees records
+	DICOM        *DICOM    // nil: no DICOM node
+	MQTT         *MQTT     // nil: no broker
+	HL7          *HL7      // nil: no HL7 v2 messages
+	Uploads      *Uploads  // nil: none over HTTPS
+	Lists        *Lists    // nil: none of revoked cards is fetched
+	Apps         *Apps     // nil: no program in a browser sees records
+	Worklist     *Worklist // nil: none is kept
 	Destinations []Destination
 }
 
@@ -82,6 +83,7 @@ type Destination struct {
 	URL     *url.URL // without a trailing slash
 	Auth    string   // file in secrets/syncd/ with user:password; empty: none
 	Accepts []string // formats, each accepted by one destination only
+	Matched bool     // takes only items of a patient the EHR knows
 }
 
 // file is [sync] as written. Pointers tell an absent table from an empty one.
@@ -111,14 +113,16 @@ type file struct {
 	Uploads *struct {
 		Devices []string `toml:"devices"`
 	} `toml:"uploads"`
-	Lists       *listsFile `toml:"lists"`
-	Apps        *appsFile  `toml:"apps"`
+	Lists       *listsFile    `toml:"lists"`
+	Apps        *appsFile     `toml:"apps"`
+	Worklist    *worklistFile `toml:"worklist"`
 	Destination []struct {
-		Name    string   `toml:"name"`
-		Kind    string   `toml:"kind"`
-		URL     string   `toml:"url"`
-		Auth    string   `toml:"auth"`
-		Accepts []string `toml:"accepts"`
+		Name     string   `toml:"name"`
+		Kind     string   `toml:"kind"`
+		URL      string   `toml:"url"`
+		Auth     string   `toml:"auth"`
+		Accepts  []string `toml:"accepts"`
+		Patients string   `toml:"patients"`
 	} `toml:"destination"`
 }
 
@@ -147,6 +151,7 @@ func Parse(f *site.File) (Config, error) {
 	c.endpoints(&in, &out)
 	c.lists(&in, &out)
 	c.apps(&in, &out)
+	c.worklist(&in, &out)
 	c.destinations(&in, &out)
 	c.contradictions(&out)
 	if err := c.err(); err != nil {

@@ -80,8 +80,8 @@ const (
 	MetaPatientBirth   = "patient-birth-date" // YYYYMMDD
 	MetaPatientRef     = "patient-ref"        // "Patient/ID" at the EHR, when known
 	MetaAccession      = "accession-number"
-	MetaStudyUID       = "study-uid"   // (0020,000D)
-	MetaSeriesUID      = "series-uid"  // (0020,000E)
+	MetaStudyUID       = "study-uid"  // (0020,000D)
+	MetaSeriesUID      = "series-uid" // (0020,000E)
 	MetaInstanceUID    = "sop-instance-uid"
 	MetaClassUID       = "sop-class-uid"
 	MetaTransferSyntax = "transfer-syntax-uid"
