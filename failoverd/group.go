@@ -141,6 +141,7 @@ func (g *group) run(ctx context.Context) error {
 			now := time.Now()
 			g.watch(now)
 			g.step(vrrp.Tick{Bar: g.bar(now)})
+			g.rejoin()
 			if !g.renew.IsZero() && !time.Now().Before(g.renew) {
 				g.look()
 			}
@@ -154,6 +155,7 @@ const showGap = 100 * time.Millisecond
 
 func (g *group) show() {
 	now, s := time.Now(), g.router.Status()
+	g.sync.note(g, s.State)
 	if s.State == g.shown.State && s.Reason == g.shown.Reason && now.Sub(g.shownAt) < showGap {
 		g.unshown = g.shownAt.Add(showGap)
 		return

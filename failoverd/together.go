@@ -16,10 +16,11 @@ type together struct {
 	mu      sync.Mutex
 	members map[string][]*group // by sync name
 	unfit   map[*group]string   // why; a group that has not looked yet is unfit
+	where   map[*group]place
 }
 
 func newTogether() *together {
-	return &together{members: map[string][]*group{}, unfit: map[*group]string{}}
+	return &together{members: map[string][]*group{}, unfit: map[*group]string{}, where: map[*group]place{}}
 }
 
 // add is called for each group before any of them runs.

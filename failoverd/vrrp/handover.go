@@ -15,7 +15,10 @@ type Take struct{ Reason string }
 
 // Yield has an Active router let go for one that took over already, and stand
 // aside from then on.
-type Yield struct{ Reason string }
+type Yield struct {
+	Reason string
+	Stay   bool // don't stand aside
+}
 
 // Aside has a router stand aside, or no longer: it takes part with the lowest
 // priority, so that it is Active only when nobody else is.
@@ -66,8 +69,8 @@ func (r *Router) ignores(now time.Time, a Heard) bool {
 	return true
 }
 
-func (r *Router) yield(now time.Time, reason string) []Action {
-	r.aside = true
+func (r *Router) yield(now time.Time, reason string, stay bool) []Action {
+	r.aside = r.aside || !stay
 	if r.status.State != Active {
 		return nil
 	}

@@ -186,7 +186,7 @@ func (r *Router) step(now time.Time, ev Event) []Action {
 	case Take:
 		return r.take(now, ev.Reason)
 	case Yield:
-		return r.yield(now, ev.Reason)
+		return r.yield(now, ev.Reason, ev.Stay)
 	case Aside:
 		r.aside = ev.On
 		return nil
