@@ -15,6 +15,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
 	"golang.org/x/sys/unix"
+
+	"clinicgate/firmware/durable"
 )
 
 // Client keeps the lease of one uplink while its link is up. It needs CAP_NET_RAW
@@ -70,7 +72,7 @@ func (c *Client) Run(ctx context.Context, report Report) {
 // remembered returns the stored lease if it may be used, after asking, and whether
 // a server said so (RFC 8415, §18.2.12).
 func (c *Client) remembered(ctx context.Context, report Report) (l *Lease, sure bool) {
-	old, err := load(c.Path)
+	old, err := durable.ReadJSON[Lease](c.Path, maxFile)
 	if err != nil {
 		c.Log.Warn("stored prefix", "err", err)
 	}
@@ -110,7 +112,7 @@ func (c *Client) insist(ctx context.Context, l Lease, report Report) *Lease {
 // Remembered is the prefix that a client with the path will have, if its server
 // agrees or is away; invalid: none is stored.
 func Remembered(path string, now time.Time) netip.Prefix {
-	if l, err := load(path); err == nil && l != nil && l.reusable(now) {
+	if l, err := durable.ReadJSON[Lease](path, maxFile); err == nil && l != nil && l.reusable(now) {
 		return l.Prefix
 	}
 	return netip.Prefix{}
@@ -198,10 +200,14 @@ func (c *Client) settle(ctx context.Context, s *socket, tries int, kind dhcpv6.M
 	return got, err
 }
 
+// maxFile bounds what is read back of a stored lease, in bytes.
+const maxFile = 16 << 10
+
 // use stores a lease and then tells. A disk that refuses costs the memory of it,
-// not the lease.
+// not the lease. Stop between: the server still holds the old prefix for us, or
+// denies it.
 func (c *Client) use(l Lease, report Report) *Lease {
-	if err := save(c.Path, l); err != nil {
+	if err := durable.WriteJSON(c.Path, l, 0o600); err != nil {
 		c.Log.Error("store prefix", "port", c.Dev, "err", err)
 	}
 	report(&l, "by DHCPv6")
@@ -210,7 +216,7 @@ func (c *Client) use(l Lease, report Report) *Lease {
 
 // lose tells that the prefix may no longer be used.
 func (c *Client) lose(report Report, why string) *Lease {
-	if err := forget(c.Path); err != nil {
+	if err := durable.Remove(c.Path); err != nil {
 		c.Log.Error("forget prefix", "port", c.Dev, "err", err)
 	}
 	report(nil, why)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"clinicgate/firmware/durable"
 )
 
 var (
@@ -159,14 +161,14 @@ func TestAnswer(t *testing.T) {
 
 func TestStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "prefix.json")
-	if l, err := load(path); l != nil || err != nil {
+	if l, err := durable.ReadJSON[Lease](path, maxFile); l != nil || err != nil {
 		t.Fatalf("got %+v, %v", l, err)
 	}
 	l := Lease{Prefix: netip.MustParsePrefix("2001:db8:a00::/56"), Server: them.ToBytes(), Acquired: start, T1: start, T2: start, Expiry: start.Add(time.Hour)}
-	if err := save(path, l); err != nil {
+	if err := durable.WriteJSON(path, l, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := load(path)
+	got, err := durable.ReadJSON[Lease](path, maxFile)
 	if err != nil || got.Prefix != l.Prefix || got.Address.IsValid() || string(got.Server) != string(l.Server) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
@@ -185,10 +187,10 @@ func TestStore(t *testing.T) {
 			t.Errorf("reusable: %+v", bad)
 		}
 	}
-	if err := forget(path); err != nil {
+	if err := durable.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := forget(path); err != nil {
+	if err := durable.Remove(path); err != nil {
 		t.Error(err)
 	}
 }

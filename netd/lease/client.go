@@ -14,6 +14,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"golang.org/x/sys/unix"
+
+	"clinicgate/firmware/durable"
 )
 
 // Client keeps the lease of one uplink while its link is up. It needs CAP_NET_RAW
@@ -60,7 +62,7 @@ func (c *Client) Run(ctx context.Context, report Report) {
 // confirmed returns the stored lease if it may be used, after asking, and whether
 // a server said so.
 func (c *Client) confirmed(ctx context.Context, report Report) (l *Lease, sure bool) {
-	old, err := load(c.Path)
+	old, err := durable.ReadJSON[Lease](c.Path, maxFile)
 	if err != nil {
 		c.Log.Warn("stored lease", "err", err)
 	}
@@ -268,10 +270,14 @@ func (c *Client) check(ack *dhcpv4.DHCPv4) (Lease, error) {
 	return l, nil
 }
 
+// maxFile bounds what is read back of a stored lease, in bytes.
+const maxFile = 16 << 10
+
 // use stores a lease and then tells. A disk that refuses costs the memory of it,
-// not the lease.
+// not the lease. Stop between: the server still holds the old address for us, or
+// answers with a NAK.
 func (c *Client) use(l Lease, report Report) *Lease {
-	if err := save(c.Path, l); err != nil {
+	if err := durable.WriteJSON(c.Path, l, 0o600); err != nil {
 		c.Log.Error("store lease", "port", c.Dev, "err", err)
 	}
 	report(&l, "lease from "+l.Server.String())
@@ -280,7 +286,7 @@ func (c *Client) use(l Lease, report Report) *Lease {
 
 // lose tells that the address may no longer be used.
 func (c *Client) lose(report Report, why string) *Lease {
-	if err := forget(c.Path); err != nil {
+	if err := durable.Remove(c.Path); err != nil {
 		c.Log.Error("forget lease", "port", c.Dev, "err", err)
 	}
 	report(nil, why)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"clinicgate/firmware/durable"
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
@@ -106,7 +107,7 @@ func TestLife(t *testing.T) {
 		t.Fatalf("first lease: %+v", got)
 	}
 	own := got.lease.Address
-	stored, err := load(c.Path)
+	stored, err := durable.ReadJSON[Lease](c.Path, maxFile)
 	if err != nil || stored == nil || stored.Address != own {
 		t.Fatalf("not stored before it was told: %+v, %v", stored, err)
 	}
@@ -132,7 +133,7 @@ func TestLife(t *testing.T) {
 	if got := p.run(c); got.lease != nil || got.why != "the server took the lease back" {
 		t.Errorf("after a NAK: %+v", got)
 	}
-	if l, err := load(c.Path); l != nil || err != nil {
+	if l, err := durable.ReadJSON[Lease](c.Path, maxFile); l != nil || err != nil {
 		t.Errorf("kept a lease that was taken back: %+v, %v", l, err)
 	}
 }
@@ -147,7 +148,7 @@ func TestMoved(t *testing.T) {
 		Address: netip.MustParsePrefix("198.18.0.7/24"), Gateway: netip.MustParseAddr("198.18.0.1"),
 		Acquired: now.Add(-time.Minute), T1: now.Add(time.Hour), T2: now.Add(2 * time.Hour), Expiry: now.Add(3 * time.Hour),
 	}
-	if err := save(c.Path, old); err != nil {
+	if err := durable.WriteJSON(c.Path, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var got []netip.Prefix
@@ -203,7 +204,7 @@ func TestRefused(t *testing.T) {
 	if got := p.run(c); got.lease != nil || got.why != "no lease: overlaps the LAN" {
 		t.Errorf("got %+v", got)
 	}
-	if l, err := load(c.Path); l != nil || err != nil {
+	if l, err := durable.ReadJSON[Lease](c.Path, maxFile); l != nil || err != nil {
 		t.Errorf("stored %+v, %v", l, err)
 	}
 }
@@ -217,7 +218,7 @@ func TestExpires(t *testing.T) {
 		Address: netip.MustParsePrefix("100.64.1.100/24"), Gateway: netip.MustParseAddr("100.64.1.1"),
 		Acquired: now.Add(-time.Minute), T1: now.Add(-2 * time.Second), T2: now.Add(-time.Second), Expiry: now.Add(4 * time.Second),
 	}
-	if err := save(c.Path, l); err != nil {
+	if err := durable.WriteJSON(c.Path, l, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var why []string

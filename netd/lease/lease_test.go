@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"clinicgate/firmware/durable"
 )
 
 func ack(t testing.TB, m ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
@@ -111,17 +113,17 @@ func TestDates(t *testing.T) {
 
 func TestStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "isp-a.json")
-	if l, err := load(path); l != nil || err != nil {
+	if l, err := durable.ReadJSON[Lease](path, maxFile); l != nil || err != nil {
 		t.Fatalf("without a file: %v, %v", l, err)
 	}
 	want, err := accept(ack(t), time.Now().UTC().Truncate(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := save(path, want); err != nil {
+	if err := durable.WriteJSON(path, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := load(path)
+	got, err := durable.ReadJSON[Lease](path, maxFile)
 	if err != nil || got.Address != want.Address || !got.Expiry.Equal(want.Expiry) || !got.reusable(time.Now()) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
@@ -135,16 +137,16 @@ func TestStore(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(filepath.Dir(path), ".isp-a.json.tmp"), []byte(`{"addr`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := load(path); err != nil || got.Address != want.Address {
+	if got, err := durable.ReadJSON[Lease](path, maxFile); err != nil || got.Address != want.Address {
 		t.Errorf("after a stop: %+v, %v", got, err)
 	}
 	if err := os.WriteFile(path, []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if l, err := load(path); l != nil || err == nil {
+	if l, err := durable.ReadJSON[Lease](path, maxFile); l != nil || err == nil {
 		t.Errorf("rubbish: got %v, %v", l, err)
 	}
-	if err := forget(path); err != nil || forget(path) != nil {
+	if err := durable.Remove(path); err != nil || durable.Remove(path) != nil {
 		t.Errorf("forget: %v", err)
 	}
 }
