@@ -45,6 +45,7 @@ type box struct {
 
 	safe     bool   // the firewall was put in force
 	tried    bool   // ... or that was tried at least once
+	shut     bool   // nobody reaches what only a firewall would deny them
 	unsafe   string // what is wrong with it
 	refused  string // by the kernel at the last apply
 	settings []string
@@ -107,6 +108,7 @@ func newBox(env *daemon.Env, cfg config.Config) (*box, error) {
 		b.tunnels = append(b.tunnels, newTunnelHands(b, t, now))
 	}
 	b.offers = newOffers(env, cfg)
+	b.shut = walledBefore(env.Run)
 	return b, b.newSix(now)
 }
 
@@ -255,6 +257,19 @@ func (b *box) known() []plan.Uplink {
 	return all
 }
 
+// guarded is the part of the plan that a box as well guarded as this one may have:
+// without any rules of ours it has no address. Ports take a while to come up, and
+// may do so while the firewall is built.
+func (b *box) guarded(k plan.Kernel) plan.Kernel {
+	switch {
+	case b.safe || b.shut:
+		return k
+	case b.tried:
+		return plan.Kernel{}
+	}
+	return plan.Kernel{Links: k.Links}
+}
+
 // settle brings the kernel, the tunnels and the published state in line with what
 // is known now. It does nothing when nothing changed.
 func (b *box) settle(now time.Time) {
@@ -271,7 +286,7 @@ func (b *box) settle(now time.Time) {
 	for i, share := range b.percent() {
 		b.ups[i].share = share
 	}
-	b.apply(plan.Make(b.cfg, ups, b.active), b.starting(now))
+	b.apply(b.guarded(plan.Make(b.cfg, ups, b.active)), b.starting(now))
 	b.forget(ups)
 	for _, z := range b.zones {
 		z.tick(ups, now)

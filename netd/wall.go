@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
+	"clinicgate/firmware/wire"
+	"clinicgate/firmware/wirefile"
 	"clinicgate/netd/firewall"
+	"clinicgate/netd/report"
 )
 
 // A wall is what the firewall has to know beside the site file: the clinic's
@@ -47,17 +51,30 @@ func (w *wall) look() []netip.Prefix {
 	return w.prefixes
 }
 
+// walledBefore reports whether a netd before this one left its firewall in force:
+// the run directory goes with the kernel's rules, at the next boot.
+func walledBefore(run string) bool {
+	n, err := wirefile.Read[wire.Net](run, wire.NetFile)
+	return err == nil && !slices.ContainsFunc(n.Faults, func(f wire.Fault) bool { return f.ID == report.NoFirewall })
+}
+
 // keepFirewall is the task that puts the firewall in force, and anew when a
-// provider gives the clinic another prefix. It tries again while that fails.
+// provider gives the clinic another prefix. It tries again while that fails, ever
+// more seldom; a box without rules is shut meanwhile.
 func (b *box) keepFirewall(ctx context.Context) error {
-	const again = 10 * time.Second
+	const soon, seldom = time.Second, 30 * time.Second
+	again := soon
 	for {
 		prefixes := b.wall.look()
 		err := firewall.Install(ctx, b.cfg, prefixes)
+		var open error
+		if err != nil {
+			open = firewall.Shut(ctx, b.cfg)
+		}
 		b.tell(ctx, func(time.Time) {
-			b.tried, b.safe, b.unsafe, b.news = true, b.safe || err == nil, "", true
+			b.tried, b.safe, b.shut, b.unsafe, b.news = true, b.safe || err == nil, open == nil, "", true
 			if err != nil {
-				b.unsafe = err.Error()
+				b.unsafe = errors.Join(err, open).Error()
 			} else {
 				b.walled = prefixes
 			}
@@ -65,6 +82,9 @@ func (b *box) keepFirewall(ctx context.Context) error {
 		var retry <-chan time.Time
 		if err != nil {
 			retry = time.After(again)
+			again = min(2*again, seldom)
+		} else {
+			again = soon
 		}
 		select {
 		case <-ctx.Done():

@@ -177,10 +177,13 @@ func utc(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Millisecond)
 }
 
+// NoFirewall is the fault that rules could not be put in force.
+const NoFirewall = "firewall.failed"
+
 // IDs lists every fault this package can state.
 func IDs() []string {
 	return []string{
-		"firewall.failed", "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link", "zone.no-link",
+		NoFirewall, "netd.kernel", "netd.settings", "netd.no-uplink", "lan.no-link", "zone.no-link",
 		"uplink.no-link", "uplink.no-lease", "uplink.down", "uplink.degraded", "uplink.no-ipv6", "uplink.captive", "uplink.cap", "tunnel.broken", "tunnel.clock", "tunnel.down",
 	}
 }
@@ -192,7 +195,7 @@ func (s Snapshot) Faults(now time.Time) map[string][]wire.Fault {
 		all[id] = append(all[id], wire.Fault{ID: id, Severity: sev, Where: where, What: what, Do: do})
 	}
 	if s.Firewall != "" {
-		add("firewall.failed", wire.Alarm, "netd", s.Firewall, "the rules in force before stay, or no uplink is used when there were none; send this line to support")
+		add(NoFirewall, wire.Alarm, "netd", s.Firewall, "the rules in force before stay; where there were none the box answers a technician's port and pings alone, and uses no uplink; send this line to support")
 	}
 	if s.Kernel != "" {
 		add("netd.kernel", wire.Alarm, "netd", s.Kernel, "remove what stands in the way, or send this line to support")
