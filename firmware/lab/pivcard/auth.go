@@ -36,6 +36,8 @@ func (c *Card) verify(p1, p2 byte, data []byte) int {
 	switch {
 	case p2 != refPIN:
 		return swReference
+	case p1 == 0xFF && c.odd.NoForget:
+		return swParameters
 	case p1 == 0xFF && len(data) == 0:
 		c.verified = false
 		return swOK
@@ -43,6 +45,8 @@ func (c *Card) verify(p1, p2 byte, data []byte) int {
 		return swParameters
 	case len(data) == 0 && c.verified:
 		return swOK
+	case len(data) == 0 && c.odd.Count != 0:
+		return c.odd.Count
 	case len(data) == 0 && c.tries == 0:
 		return swBlocked
 	case len(data) == 0:
@@ -63,6 +67,9 @@ func (c *Card) show(pin string) int {
 	if pin != want {
 		c.tries--
 		c.verified = false
+		if c.odd.Wrong != 0 {
+			return c.odd.Wrong
+		}
 		return swTries | c.tries
 	}
 	c.tries, c.verified, c.fresh = maxTries, true, true
@@ -118,7 +125,7 @@ func (c *Card) authenticate(alg, slot byte, data []byte, fresh bool) ([]byte, in
 	if key == nil || algorithmOf(key) != Algorithm(alg) {
 		return nil, swParameters
 	}
-	if slot != 0x9E && !c.verified || slot == 0x9C && !fresh {
+	if slot != 0x9E && !c.verified || (slot == 0x9C || c.odd.PINAlways && slot == 0x9A) && !fresh {
 		return nil, swSecurity
 	}
 	challenge, point, ok := template(data)

@@ -36,6 +36,7 @@ type Card struct {
 	atr  []byte
 
 	other Application // not nil: it answers, and the rest is not used
+	odd   Oddities
 
 	mu      sync.Mutex
 	pin     string

@@ -7,6 +7,7 @@ const (
 	swOK               = 0x9000
 	swMore             = 0x6100 // low byte: how much GET RESPONSE has; 0 means 256 or more
 	swTries            = 0x63C0 // low nibble: tries left
+	swWrongLe          = 0x6C00 // low byte: how much there is
 	swLength           = 0x6700
 	swLastOfChain      = 0x6883
 	swSecurity         = 0x6982
@@ -105,6 +106,9 @@ func (c *Card) Transmit(apdu []byte) []byte {
 		return answer(nil, swClass)
 	}
 	if cmd.hdr[1] == 0xC0 { // GET RESPONSE
+		if c.odd.T0 && len(c.rest) > 0 && cmd.ne > len(c.rest) {
+			return answer(nil, swWrongLe|len(c.rest))
+		}
 		return c.send(c.rest, swOK, cmd.ne)
 	}
 	c.rest = nil
@@ -112,6 +116,9 @@ func (c *Card) Transmit(apdu []byte) []byte {
 		return answer(nil, sw)
 	}
 	data, sw := c.do(cmd)
+	if c.odd.T0 {
+		cmd.ne = 0 // answers come by GET RESPONSE alone
+	}
 	return c.send(data, sw, cmd.ne)
 }
 

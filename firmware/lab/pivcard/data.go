@@ -20,6 +20,9 @@ func (c *Card) doSelect(cmd command) ([]byte, int) {
 		return nil, swNotFound
 	}
 	c.selected = true
+	if c.odd.BareSelect {
+		return nil, swOK
+	}
 	return tlv(0x61, join(
 		tlv(0x4F, aid[5:]),
 		tlv(0x79, tlv(0x4F, aid[:5])),
@@ -42,6 +45,9 @@ func (c *Card) getData(cmd command) ([]byte, int) {
 	}
 	if obj, ok := c.objects[tag]; ok {
 		return obj, swOK
+	}
+	if c.odd.Missing != 0 {
+		return nil, c.odd.Missing
 	}
 	return nil, swNotFound
 }
