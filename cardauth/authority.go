@@ -125,6 +125,11 @@ func (a *authority) signer(cert *x509.Certificate, _ time.Time) (trust.Holder, e
 	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Signer(cert, a.rules, now) })
 }
 
+// present decides about a professional's certificate for presence.
+func (a *authority) present(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
+	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Present(cert, a.rules, now) })
+}
+
 // patient decides about a patient's.
 func (a *authority) patient(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
 	return a.judge(cert, &a.patients, func(in *trust.Anchors, now time.Time) (trust.Holder, error) {

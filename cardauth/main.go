@@ -65,7 +65,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	auth.vigil, pub.trust = watch, watch.trust
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
-		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Publish: pub.publish,
+		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Present: auth.present, Publish: pub.publish,
 		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
 		Happened: trace.happened, Faults: env.Faults, Log: env.Log,
 	})

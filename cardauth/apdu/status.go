@@ -8,6 +8,7 @@ type Status uint16
 // Status words that callers branch on. Anything not known is a failure.
 const (
 	OK                Status = 0x9000
+	NotVerified       Status = 0x6300 // a wrong secret, without a count
 	WrongLength       Status = 0x6700
 	NotSatisfied      Status = 0x6982 // security status: show the PIN first
 	Blocked           Status = 0x6983 // authentication method blocked
@@ -25,6 +26,7 @@ const (
 var meanings = map[Status]string{
 	OK:                "success",
 	0x6581:            "memory failure in the card",
+	NotVerified:       "verification failed",
 	WrongLength:       "wrong length",
 	0x6881:            "logical channel not supported",
 	0x6882:            "secure messaging not supported",

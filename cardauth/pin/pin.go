@@ -14,10 +14,15 @@ var (
 )
 
 // Wrong is a PIN the card refused.
-type Wrong struct{ Left int } // tries left
+type Wrong struct{ Left int } // tries left, or Unknown
 
 // Error says how many tries are left.
-func (e *Wrong) Error() string { return fmt.Sprintf("wrong PIN, %d tries left", e.Left) }
+func (e *Wrong) Error() string {
+	if e.Left == Unknown {
+		return "wrong PIN; the card does not say how many tries are left"
+	}
+	return fmt.Sprintf("wrong PIN, %d tries left", e.Left)
+}
 
 // Unknown is the number of tries left when the card doesn't say.
 const Unknown = -1

@@ -1,6 +1,7 @@
 package piv
 
 import (
+	"errors"
 	"fmt"
 
 	"clinicgate/cardauth/apdu"
@@ -37,7 +38,8 @@ func (c *Card) Tries() (int, error) {
 	switch r.Status {
 	case apdu.Blocked:
 		return 0, nil
-	case apdu.OK:
+	case apdu.OK, apdu.NotVerified, apdu.WrongLength, apdu.WrongData, apdu.NotSupported, apdu.WrongParameters:
+		// How cards say that they don't answer this question.
 		return pin.Unknown, nil
 	}
 	return 0, &apdu.StatusError{Act: "ask PIN tries", Status: r.Status}
@@ -85,22 +87,26 @@ func (c *Card) verdict(said apdu.Status) error {
 	switch said {
 	case apdu.OK:
 		return nil
-	case apdu.Blocked:
-		return pin.ErrBlocked
-	case apdu.WrongData: // some cards say this of a wrong PIN in good form
-		return c.wrongAfter6A80()
+	case apdu.Blocked, apdu.WrongData, apdu.NotVerified:
+		return c.refused(said)
 	}
 	return &apdu.StatusError{Act: "verify PIN", Status: said}
 }
 
-// wrongAfter6A80 finds out what a card meant by 6A80: the tries say.
-func (c *Card) wrongAfter6A80() error {
+// refused finds out what a card meant that refused a PIN in good form and did not
+// say how many tries are left: the question for them spends none. Some cards say
+// 6A80 or 6300 of any wrong PIN, and some 6983 before they are blocked.
+func (c *Card) refused(said apdu.Status) error {
 	left, err := c.Tries()
-	switch {
-	case err != nil:
+	var status *apdu.StatusError
+	if err != nil && !errors.As(err, &status) {
 		return err
-	case left == 0:
+	}
+	switch {
+	case err == nil && left > 0:
+		return &pin.Wrong{Left: left}
+	case err == nil && left == 0, said == apdu.Blocked:
 		return pin.ErrBlocked
 	}
-	return &pin.Wrong{Left: left}
+	return &pin.Wrong{Left: pin.Unknown}
 }

@@ -90,7 +90,7 @@ func (c *Card) Certificate(use proof.Use) (*x509.Certificate, error) {
 	}
 	switch r.Status {
 	case apdu.OK:
-	case apdu.NotFound:
+	case apdu.NotFound, apdu.ReferenceNotFound:
 		return nil, fmt.Errorf("%s: %w", act, ErrNoCertificate)
 	default:
 		return nil, &apdu.StatusError{Act: act, Status: r.Status}
@@ -104,11 +104,14 @@ func (c *Card) Certificate(use proof.Use) (*x509.Certificate, error) {
 
 // parseCertificate reads a certificate object: 53 { 70 certificate, 71 info, FE }.
 func parseCertificate(object []byte) (*x509.Certificate, error) {
+	if len(object) == 0 { // how some cards say that the slot is empty
+		return nil, ErrNoCertificate
+	}
 	inner, err := find(object, 0x53)
 	if err != nil {
 		return nil, err
 	}
-	if len(inner) == 0 { // how some cards say that the slot is empty
+	if len(inner) == 0 { // and others
 		return nil, ErrNoCertificate
 	}
 	der, err := find(inner, 0x70)

@@ -48,6 +48,8 @@ type Setup struct {
 	Patient func(*x509.Certificate, time.Time) (trust.Holder, error)
 	// Signer says whose signature a certificate stands for.
 	Signer func(*x509.Certificate, time.Time) (trust.Holder, error)
+	// Present says whose card a professional's certificate for presence is of.
+	Present func(*x509.Certificate, time.Time) (trust.Holder, error)
 	// Pseudonym is what a patient is called outside this program.
 	Pseudonym func(number string) string
 	Rules     session.Rules

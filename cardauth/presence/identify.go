@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"time"
 
 	"clinicgate/cardauth/card"
@@ -35,7 +34,7 @@ func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
-	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert}, holder, nil
+	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert, true}, holder, nil
 }
 
 // judge asks whose card a certificate belongs to. A reader for patients takes
@@ -134,8 +133,8 @@ func (r *reader) verify(card card.PIN, h trust.Holder, l *login) error {
 		return refuse(session.NoPIN, "no PIN was typed at the reader; the card was not asked")
 	case errors.As(err, &wrong):
 		r.wrong(h)
-		ref := refuse(session.WrongPIN, fmt.Sprintf("wrong PIN, %d tries left", wrong.Left))
-		ref.Tries = wrong.Left
+		ref := refuse(session.WrongPIN, wrong.Error())
+		ref.Tries = max(wrong.Left, 0)
 		return ref
 	case errors.Is(err, pin.ErrBlocked):
 		r.wrong(h)

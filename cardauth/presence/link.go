@@ -164,4 +164,6 @@ type proofOf struct {
 	kind proof.Kind
 	use  proof.Use
 	cert *x509.Certificate // whose key it is
+
+	unproven bool // since the login: the PIN was shown right before
 }

@@ -150,6 +150,9 @@ func start(t *testing.T, change ...func(*bench)) *bench {
 		Holder: func(c *x509.Certificate, _ time.Time) (trust.Holder, error) {
 			return trust.Holder{Role: "doctor", Registration: c.Subject.SerialNumber, Key: sha256.Sum256(c.RawSubjectPublicKeyInfo)}, nil
 		},
+		Present: func(c *x509.Certificate, _ time.Time) (trust.Holder, error) {
+			return trust.Holder{Role: "doctor", Registration: c.Subject.SerialNumber}, nil
+		},
 		Publish: func(s State) { b.history = append(b.history, s.Sessions) },
 		Faults:  daemon.NewFaults(log), Log: log,
 	})

@@ -199,7 +199,11 @@ func (r *reader) beat() {
 		return
 	}
 	err := r.prove(r.card, "presence")
+	if r.card.unproven && r.card.use == proof.Authentication && wantsPIN(err) {
+		err = r.byCardKey()
+	}
 	if err == nil {
+		r.card.unproven = false
 		lives := false
 		r.c.do(func(m *session.Machine) []session.Event {
 			now := time.Now()
@@ -219,9 +223,18 @@ func (r *reader) beat() {
 	if err != nil {
 		r.c.Log.Info("proof of presence failed", "reader", r.name, "err", err)
 	}
+	if errors.Is(err, errNoPresence) {
+		why = session.NoPresence
+	}
 	r.over(why)
 	r.letGo()
 	r.take()
+	if why == session.NoPresence {
+		r.c.Faults.Raise(wire.Fault{
+			ID: faultCard, Severity: wire.Warning, Where: "reader " + r.name, What: err.Error(),
+			Do: "this card can't keep a session; ask its issuer for one with a key and certificate for card authentication (PIV slot 9E)",
+		})
+	}
 }
 
 // settled waits until pcscd has had time to look at a reader whose card broke off.

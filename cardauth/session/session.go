@@ -26,6 +26,7 @@ const (
 	Stopped       Reason = "stopped"     // cardauth ends
 	WrongPINGiven Reason = "wrong-pin"   // to sign: the card forgot the right one
 	Distrusted    Reason = "distrusted"  // its card was revoked, or nobody vouches for it any more
+	NoPresence    Reason = "no-presence" // the card can't prove itself without the PIN each time
 )
 
 // A Session is a live card.

@@ -182,6 +182,26 @@ func (a *Anchors) Signer(cert *x509.Certificate, rules Rules, now time.Time) (Ho
 	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
 }
 
+// Present returns which professional's card a certificate of its key for presence
+// is of: one that wants no PIN. It never opens a session.
+func (a *Anchors) Present(cert *x509.Certificate, rules Rules, now time.Time) (Holder, error) {
+	if err := a.chain(cert, rules.Policy, now, x509.ExtKeyUsageAny); err != nil {
+		return Holder{}, err
+	}
+	if cert.IsCA || cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 || !slices.ContainsFunc(cert.UnknownExtKeyUsage, oidCardAuth.Equal) {
+		return Holder{}, fmt.Errorf("%w: it is a CA's, or lacks digitalSignature or card authentication", ErrUsage)
+	}
+	number := cert.Subject.SerialNumber
+	if !registration.MatchString(number) {
+		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
+	}
+	role, err := roleOf(cert, rules.Roles, number)
+	if err != nil {
+		return Holder{}, err
+	}
+	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+}
+
 // path finds a chain to a root with our policy in each certificate below it.
 func (a *Anchors) path(cert *x509.Certificate, policy x509.OID, now time.Time) error {
 	return a.chain(cert, policy, now, x509.ExtKeyUsageClientAuth)

@@ -173,6 +173,30 @@ func both(t *testing.T, der []byte) []byte {
 
 // A German physician's admission, as OpenSSL encodes it, with an authority name
 // and naming authorities in the places where they may be.
+// Only the card's own key for presence, of a professional, says a card is present.
+func TestPresent(t *testing.T) {
+	w, a, rules := setup(t)
+	pub := key(t)
+	for _, x := range []struct {
+		name string
+		ca   *pki.CA
+		slot byte
+		good bool
+	}{
+		{"card authentication", w.Professionals, 0x9E, true}, {"login", w.Professionals, 0x9A, false},
+		{"signature", w.Professionals, 0x9C, false}, {"of patients", w.Patients, 0x9E, false},
+	} {
+		der, err := x.ca.CardCertificate(ruiz, x.slot, pub)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := a.Present(parse(t, der), rules, now)
+		if (err == nil) != x.good || x.good && h.Registration != ruiz.Registration {
+			t.Errorf("%s: %+v, %v", x.name, h, err)
+		}
+	}
+}
+
 func TestParseAdmission(t *testing.T) {
 	for name, c := range map[string]struct{ der, want string }{
 		"plain":     {"30 25 30 23 30 21 30 1f 30 1d 30 10 0c 0e c3 84 72 7a 74 69 6e 2f 41 72 7a 74 20 20 30 09 06 07 2a 82 14 00 4c 04 1e", "1.2.276.0.76.4.30"},
