@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Algorithm is a key type, by its identifier in SP 800-78-5 table 9.
@@ -45,7 +46,8 @@ type Card struct {
 	unblock int // tries left for the PUK
 	keys    map[byte]crypto.Signer
 	objects map[uint32][]byte // data object tag → its content, with the 53 wrapper
-	power                     // lost on reset
+	pace    Pace
+	power   // lost on reset
 }
 
 // power is what a card forgets without power.
@@ -81,6 +83,41 @@ func WithKey(slot byte, alg Algorithm) Option {
 // WithTries sets how many wrong PINs the card takes from now.
 func WithTries(n int) Option {
 	return func(c *Card) error { c.tries = n; return nil }
+}
+
+// A Pace is how long a card takes. The zero one is as quick as this machine.
+type Pace struct {
+	Command time.Duration // each command: the reader, the line's turn-around, the card
+	Byte    time.Duration // each byte there and back, on the line between reader and card
+	PIN     time.Duration // more for VERIFY with a PIN, which writes its counter first
+	Key     time.Duration // more for GENERAL AUTHENTICATE
+}
+
+// RealPace returns about that of a contact card in a USB reader. It is a model, not a
+// measurement: T=1 at 115 kbit/s is 0.09 ms a byte; a signature with P-256 on
+// cards that are sold takes from a tenth to a half of a second.
+func RealPace() Pace {
+	return Pace{Command: 8 * time.Millisecond, Byte: 90 * time.Microsecond, PIN: 30 * time.Millisecond, Key: 150 * time.Millisecond}
+}
+
+// WithPace makes a card slower.
+func WithPace(p Pace) Option {
+	return func(c *Card) error { c.pace = p; return nil }
+}
+
+// took is how long the card takes over a command.
+func (p Pace) took(cmd, resp []byte) time.Duration {
+	if p == (Pace{}) || len(cmd) < 4 {
+		return 0
+	}
+	d := p.Command + p.Byte*time.Duration(len(cmd)+len(resp))
+	switch {
+	case cmd[1] == 0x20 && len(cmd) > 5:
+		d += p.PIN
+	case cmd[1] == 0x87 && cmd[0]&claChain == 0:
+		d += p.Key
+	}
+	return d
 }
 
 // New makes a card with this PIN (6 to 8 digits), a P-256 key in each of the

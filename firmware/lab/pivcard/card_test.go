@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
+	"time"
 )
 
 const testPIN = "123456"
@@ -190,4 +191,19 @@ func FuzzTransmit(f *testing.F) {
 			t.Fatalf("tries went from %d to %d", before, c.Tries())
 		}
 	})
+}
+
+// A slow card says the same, later.
+func TestPace(t *testing.T) {
+	c := newCard(t, WithPace(Pace{Command: 20 * time.Millisecond, PIN: 30 * time.Millisecond}))
+	start := time.Now()
+	c.Transmit([]byte{0, 0xA4, 4, 0, 5, 0xA0, 0, 0, 3, 8, 0})
+	if took := time.Since(start); took < 20*time.Millisecond {
+		t.Errorf("SELECT took %v, want 20 ms", took)
+	}
+	start = time.Now()
+	got := c.Transmit([]byte{0, 0x20, 0, 0x80, 8, '1', '2', '3', '4', '5', '6', 0xFF, 0xFF})
+	if took := time.Since(start); took < 50*time.Millisecond || !bytes.Equal(got, []byte{0x90, 0}) {
+		t.Errorf("VERIFY took %v and said %x, want 50 ms and 9000", took, got)
+	}
 }

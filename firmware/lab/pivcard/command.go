@@ -1,6 +1,9 @@
 package pivcard
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Status words of ISO/IEC 7816-4 and SP 800-73-5 that the card answers with.
 const (
@@ -96,6 +99,12 @@ func (c *Card) Transmit(apdu []byte) []byte {
 	if c.other != nil {
 		return c.other.Transmit(apdu)
 	}
+	resp := c.transmit(apdu)
+	time.Sleep(c.pace.took(apdu, resp))
+	return resp
+}
+
+func (c *Card) transmit(apdu []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	cmd, ok := parse(apdu)
