@@ -106,7 +106,8 @@ func (d *desk) files() {
 		d.t.Fatal(err)
 	}
 	text := strings.NewReplacer(`listen  = ":8444"`, fmt.Sprintf("listen = %q", d.addr), `"Gemalto"`, fmt.Sprintf("%q", pcscd.ReaderName)).Replace(string(example))
-	for _, sub := range []string{"site", "run", "state"} {
+	d.memory()
+	for _, sub := range []string{"site", "state"} {
 		if err := os.MkdirAll(filepath.Join(d.dir, sub), 0o755); err != nil {
 			d.t.Fatal(err)
 		}
@@ -122,6 +123,24 @@ func (d *desk) files() {
 		d.t.Fatal(err)
 	}
 	if err := gateway.Write(filepath.Join(d.dir, "secrets"), "tls"); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// memory makes the run directory, in memory as on the box: a file system of a disk
+// may flush at each publication.
+func (d *desk) memory() {
+	d.t.Helper()
+	where := "/dev/shm"
+	if _, err := os.Stat(where); err != nil {
+		where = ""
+	}
+	run, err := os.MkdirTemp(where, "cg-card-run")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { os.RemoveAll(run) })
+	if err := os.Symlink(run, filepath.Join(d.dir, "run")); err != nil {
 		d.t.Fatal(err)
 	}
 }
