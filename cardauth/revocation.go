@@ -16,6 +16,7 @@ import (
 	"clinicgate/cardauth/config"
 	"clinicgate/cardauth/floor"
 	"clinicgate/cardauth/revoked"
+	"clinicgate/cardauth/tpm"
 	"clinicgate/cardauth/trust"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
@@ -59,7 +60,7 @@ func openVigil(env *daemon.Env, auth *authority, conf *config.Revocation, trace 
 	v := &vigil{env: env, auth: auth, conf: conf, lists: store, trace: trace, moment: time.Now}
 	var chip floor.Clock
 	if f, err := os.OpenFile(tpmDevice, os.O_RDWR, 0); err == nil {
-		chip = &floor.TPM{Device: f}
+		chip = &tpm.Clock{Device: f}
 	}
 	v.floor, err = floor.Open(filepath.Join(env.State, "floor.json"), chip)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"clinicgate/firmware/durable"
 )
 
-// A Clock goes forward only. *TPM is one.
+// A Clock goes forward only: the TPM's is one.
 type Clock interface {
 	Read() (time.Time, error)
 	Advance(time.Time) error

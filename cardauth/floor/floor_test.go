@@ -1,14 +1,13 @@
 package floor
 
 import (
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"clinicgate/firmware/lab"
+	"clinicgate/cardauth/tpm"
+	"clinicgate/firmware/lab/swtpm"
 )
 
 var morning = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
@@ -48,34 +47,10 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// tpm starts a software TPM.
-func tpm(t *testing.T, dir string) *TPM {
-	t.Helper()
-	sock := filepath.Join(dir, "tpm.sock")
-	_ = os.Remove(sock)
-	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--server", "type=unixio,path="+sock,
-		"--ctrl", "type=unixio,path="+filepath.Join(dir, "ctrl.sock"), "--flags", "not-need-init,startup-clear")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("unix", sock)
-		if err == nil {
-			t.Cleanup(func() { c.Close() })
-			return &TPM{c}
-		}
-		if time.Now().After(end) {
-			t.Fatal(err)
-		}
-	}
-}
-
 // The TPM holds the floor when the disk is put back to yesterday.
 func TestAttackDiskPutBack(t *testing.T) {
-	lab.Require(t, lab.Program("swtpm"))
 	dir := t.TempDir()
-	chip := tpm(t, dir)
+	chip := &tpm.Clock{Device: swtpm.Start(t, dir)}
 	path := filepath.Join(dir, "floor.json")
 	f := open(t, path, chip)
 	if !f.Get().IsZero() || f.By() != "tpm" {
@@ -118,7 +93,7 @@ func (silent) Read(b []byte) (int, error) {
 // A TPM that does not work leaves the file.
 func TestBrokenTPM(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "floor.json")
-	f, err := Open(path, &TPM{silent{}})
+	f, err := Open(path, &tpm.Clock{Device: silent{}})
 	if err == nil || f == nil || f.By() != "file" {
 		t.Fatalf("got %+v, %v", f, err)
 	}
