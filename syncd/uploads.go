@@ -73,7 +73,11 @@ func (s *state) uploads() []daemon.Task {
 		tasks = append(tasks, daemon.Task{Name: "delivery", Run: s.deliver.Run})
 	}
 	if c := s.cfg.DICOM; c != nil {
-		node := dimse.New(dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log})
+		o := dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log}
+		if s.cfg.Worklist != nil {
+			o.Worklist = s.register
+		}
+		node := dimse.New(o)
 		tasks = append(tasks, s.endpoint("dicom", c.Listen, func() (serving, error) { return node.Serve, nil }))
 	}
 	if c := s.cfg.HL7; c != nil {

@@ -31,7 +31,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, full bool) {
 		conn: conn, in: pdu.NewReader(conn, s.opt.MaxPDU), timing: s.opt.Timing, log: log,
 		machine: association.New(s.policy(full), s.opt.Timing, time.Now()),
 	}
-	p.service = &service{door: s.opt.Door, send: p.message, log: log}
+	p.service = &service{door: s.opt.Door, send: p.message, log: log, worklist: s.opt.Worklist}
 	defer conn.Close()
 	// A deadline in the past wakes a read that waits; run finds ctx ended then.
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
@@ -127,14 +127,22 @@ func (p *peer) send(u pdu.PDU) {
 	}
 }
 
-// message sends a command set in as many fragments as the peer's PDU size asks for.
-func (p *peer) message(context byte, command []byte) {
+// message sends a command set, and a data set if there is one, in as many fragments
+// as the peer's PDU size asks for.
+func (p *peer) message(context byte, command, data []byte) {
+	p.fragments(context, true, command)
+	if data != nil {
+		p.fragments(context, false, data)
+	}
+}
+
+func (p *peer) fragments(context byte, command bool, b []byte) {
 	most := int(p.machine.Agreed().PeerMax) - 6 // length, context and control of the value
 	for {
-		n := min(most, len(command))
-		last := n == len(command)
-		p.send(&pdu.Data{PDVs: []pdu.PDV{{Context: context, Command: true, Last: last, Value: command[:n]}}})
-		if command = command[n:]; last {
+		n := min(most, len(b))
+		last := n == len(b)
+		p.send(&pdu.Data{PDVs: []pdu.PDV{{Context: context, Command: command, Last: last, Value: b[:n]}}})
+		if b = b[n:]; last {
 			return
 		}
 	}

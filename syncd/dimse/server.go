@@ -1,5 +1,5 @@
-// Package dimse is the box's DICOM node on the clinic's LAN: C-ECHO and C-STORE as
-// a service class provider (PS3.7 §9.1). Its guarantee: a C-STORE is answered with
+// Package dimse is the box's DICOM node on the clinic's LAN: C-ECHO, C-STORE and the
+// Modality Worklist's C-FIND as a service class provider (PS3.7 §9.1). Its guarantee: a C-STORE is answered with
 // success only after the instance is durable, and whatever a peer does, or stops
 // doing, costs at most one of a bounded number of associations for a bounded time.
 //
@@ -36,6 +36,8 @@ type Options struct {
 	Door    Door
 	Log     *slog.Logger
 
+	Worklist Worklist // nil: no Modality Worklist
+
 	Associations int                // at once; 0: 64
 	Timing       association.Timing // zero fields: 30 s to ask or to close, 2 min between PDUs
 	MaxPDU       uint32             // largest P-DATA-TF taken; 0: 128 KiB
@@ -68,13 +70,14 @@ func New(o Options) *Server {
 	if o.MaxPDU == 0 {
 		o.MaxPDU = 128 << 10
 	}
-	return &Server{opt: o, classes: taken()}
+	return &Server{opt: o, classes: taken(o)}
 }
 
 // taken is what presentation contexts are accepted for. Pixel data may come
 // compressed, other classes have none.
-func taken() map[string][]string {
+func taken(o Options) map[string][]string {
 	var plain, all []string
+	little := []string{"1.2.840.10008.1.2", explicitLittle} // of small data sets
 	for _, s := range dataset.Syntaxes() {
 		all = append(all, s.UID)
 		if !s.Encapsulated {
@@ -86,6 +89,9 @@ func taken() map[string][]string {
 		if m[c.UID] = all; c.ECG {
 			m[c.UID] = plain
 		}
+	}
+	if o.Worklist != nil {
+		m[WorklistFind] = little
 	}
 	return m
 }

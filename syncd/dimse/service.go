@@ -11,6 +11,7 @@ import (
 	"clinicgate/syncd/dataset"
 	"clinicgate/syncd/dimse/association"
 	"clinicgate/syncd/dimse/command"
+	"clinicgate/syncd/dimse/identifier"
 	"clinicgate/syncd/dimse/pdu"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/queue"
@@ -22,8 +23,10 @@ import (
 // asynchronous operations.
 type service struct {
 	door Door
-	send func(context byte, command []byte)
+	send func(context byte, command, data []byte)
 	log  *slog.Logger
+
+	worklist Worklist // nil: none is answered
 
 	pending []byte  // fragments of a command set
 	context byte    // of the message being received
@@ -31,6 +34,9 @@ type service struct {
 
 	stored, refused int
 }
+
+// explicitLittle is the transfer syntax with VRs that small data sets may come in.
+const explicitLittle = "1.2.840.10008.1.2.1"
 
 // upload is a request whose data set comes in. For a C-STORE the data set runs
 // through a pipe to the door, so its sender is slowed to what the disk takes and
@@ -40,6 +46,8 @@ type upload struct {
 	pipe    *io.PipeWriter // nil: the data set is read and dropped
 	answer  chan answer    // what the door said, one value
 	refusal error          // what was said without asking the door
+	gather  func()         // of a small data set: called with all of it in data
+	data    []byte
 	began   time.Time
 }
 
@@ -92,11 +100,22 @@ func (s *service) begin(ctx context.Context, a *association.Agreed, rq command.C
 		}
 	}
 	s.request = &upload{rq: rq, began: time.Now(), refusal: s.refusal(a, rq)}
-	if rq.Field == command.StoreRQ && s.request.refusal == nil {
-		s.store(ctx, a)
+	if s.request.refusal == nil {
+		s.start(ctx, a)
 	}
 	if !rq.HasData {
 		s.finish()
+	}
+}
+
+// start makes ready for the data set of a request that is served.
+func (s *service) start(ctx context.Context, a *association.Agreed) {
+	up, explicit := s.request, a.Contexts[s.context].Syntax == explicitLittle
+	switch up.rq.Field {
+	case command.StoreRQ:
+		s.store(ctx, a)
+	case command.FindRQ:
+		up.gather = func() { s.find(up, explicit, a.Caller) }
 	}
 }
 
@@ -104,14 +123,21 @@ func (s *service) begin(ctx context.Context, a *association.Agreed, rq command.C
 func (s *service) refusal(a *association.Agreed, rq command.Command) error {
 	class := a.Contexts[s.context].Class
 	switch {
+	case rq.Class != class && (rq.Field == command.FindRQ || rq.Field == command.ActionRQ):
+		return &statusError{statusNoClass, "class is not the context's"}
+	case rq.Field == command.FindRQ && class == WorklistFind:
+		if !rq.HasData {
+			return &statusError{statusMistyped, "C-FIND without an identifier"}
+		}
+		return nil
 	case rq.Field != command.StoreRQ && rq.Field != command.EchoRQ:
 		return &statusError{statusUnrecognized, rq.Field.String() + " is not served"}
 	case rq.Class != class:
 		return &statusError{statusNoClass, "class is not the context's"}
 	case rq.Field == command.EchoRQ:
 		return nil
-	case class == dataset.Verification:
-		return &statusError{statusNoClass, "C-STORE in a verification context"}
+	case class == dataset.Verification || class == WorklistFind:
+		return &statusError{statusNoClass, "C-STORE in another service's context"}
 	case !rq.HasData:
 		return &statusError{statusMistyped, "C-STORE without a data set"}
 	case rq.Instance == "":
@@ -142,6 +168,11 @@ var errAnswered = errors.New("answered before the end")
 // fragment passes a piece of a data set on. If the door has answered already, or
 // nobody wants it, it is dropped: the peer gets its answer after the last piece.
 func (s *service) fragment(v pdu.PDV) {
+	if up := s.request; up.gather != nil {
+		if up.data = append(up.data, v.Value...); len(up.data) > identifier.MaxSize {
+			up.data, up.gather, up.refusal = nil, nil, &statusError{statusMistyped, "identifier too long"}
+		}
+	}
 	if w := s.request.pipe; w != nil {
 		if len(v.Value) > 0 {
 			_, _ = w.Write(v.Value) // it fails when the door has answered; finish finds the answer
@@ -160,6 +191,10 @@ func (s *service) fragment(v pdu.PDV) {
 func (s *service) finish() {
 	up := s.request
 	s.request = nil
+	if up.gather != nil {
+		up.gather()
+		return
+	}
 	got := answer{err: up.refusal}
 	if up.answer != nil {
 		got = <-up.answer
@@ -171,8 +206,8 @@ func (s *service) finish() {
 	s.record(up, got, status)
 	s.send(s.context, command.Append(nil, command.Command{
 		Field: up.rq.Field.Response(), RespondedTo: up.rq.MessageID, Class: up.rq.Class, Instance: up.rq.Instance,
-		Status: uint16(status), Comment: comment,
-	}))
+		Status: uint16(status), Comment: comment, Type: up.rq.Type,
+	}), nil)
 }
 
 // record counts and logs. UIDs stay out of the log: they lead to a patient.

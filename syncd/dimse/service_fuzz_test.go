@@ -20,7 +20,7 @@ func FuzzService(f *testing.F) {
 		1: {Class: "1.2.840.10008.1.1", Syntax: "1.2.840.10008.1.2"}, 3: {Class: ecgClass, Syntax: explicit}}}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		commands, answers := 0, 0
-		s := &service{door: drain{}, log: slog.New(slog.DiscardHandler), send: func(_ byte, b []byte) {
+		s := &service{door: drain{}, log: slog.New(slog.DiscardHandler), send: func(_ byte, b, _ []byte) {
 			answers++
 			if _, err := command.Parse(b); err != nil {
 				t.Errorf("sent %x: %v", b, err)

@@ -12,17 +12,19 @@ type Status uint16
 
 // The statuses sent (PS3.4 §B.2.3, PS3.7 annex C).
 const (
-	Success            Status = 0x0000
-	statusProcessing   Status = 0x0110 // processing failure: ours, send again
-	statusBadInstance  Status = 0x0117 // invalid SOP instance
-	statusNoClass      Status = 0x0122 // SOP class not supported
-	statusUnrecognized Status = 0x0211 // unrecognised operation
-	statusMistyped     Status = 0x0212 // mistyped argument
-	statusFull         Status = 0xA700 // out of resources: the sender tries again
-	statusMismatch     Status = 0xA900 // data set does not match
-	statusMalformed    Status = 0xC000 // cannot understand
-	statusConflict     Status = 0xC001 // cannot understand; ours: the UID came before with other content
-	statusUnsupported  Status = 0xC002 // cannot understand; ours: not taken here
+	Success             Status = 0x0000
+	statusPending       Status = 0xFF00 // one of several answers
+	statusNotUnderstood Status = 0xC000 // of a C-FIND: unable to process
+	statusProcessing    Status = 0x0110 // processing failure: ours, send again
+	statusBadInstance   Status = 0x0117 // invalid SOP instance
+	statusNoClass       Status = 0x0122 // SOP class not supported
+	statusUnrecognized  Status = 0x0211 // unrecognised operation
+	statusMistyped      Status = 0x0212 // mistyped argument
+	statusFull          Status = 0xA700 // out of resources: the sender tries again
+	statusMismatch      Status = 0xA900 // data set does not match
+	statusMalformed     Status = 0xC000 // cannot understand
+	statusConflict      Status = 0xC001 // cannot understand; ours: the UID came before with other content
+	statusUnsupported   Status = 0xC002 // cannot understand; ours: not taken here
 )
 
 func (s Status) String() string { return fmt.Sprintf("%04X", uint16(s)) }

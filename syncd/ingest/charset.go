@@ -78,3 +78,12 @@ func decodeIn(sets []string, i int, s string) string {
 	}
 	return strings.Trim(strings.ToValidUTF8(s, "\uFFFD"), " \x00")
 }
+
+// Decode reads a text value whose data set says its Specific Character Set is set.
+func Decode(set string, v []byte) string { return decode(strings.Split(set, `\`), v) }
+
+// Encode writes text in one character set, if all of it can be written so.
+func Encode(set, s string) ([]byte, bool) {
+	out, err := encodings(strings.TrimSpace(set)).NewEncoder().String(s)
+	return []byte(out), err == nil
+}

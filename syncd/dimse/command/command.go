@@ -27,6 +27,9 @@ const (
 	StoreRSP Field = 0x8001
 	EchoRQ   Field = 0x0030
 	EchoRSP  Field = 0x8030
+	FindRQ   Field = 0x0020
+	EventRQ  Field = 0x0100
+	ActionRQ Field = 0x0130
 	Cancel   Field = 0x0FFF
 )
 
@@ -62,12 +65,14 @@ type Command struct {
 	HasData     bool // a data set follows
 	Status      uint16
 	Comment     string // error comment, at most 64 characters
+	Type        uint16 // of an action or an event
 }
 
 // Elements of group 0000.
 const (
 	elemGroupLength = 0x0000
 	elemClass       = 0x0002
+	elemRequested   = 0x0003 // requested SOP class, where there is no affected one
 	elemField       = 0x0100
 	elemMessageID   = 0x0110
 	elemRespondedTo = 0x0120
@@ -76,6 +81,9 @@ const (
 	elemStatus      = 0x0900
 	elemComment     = 0x0902
 	elemInstance    = 0x1000
+	elemAsked       = 0x1001 // requested SOP instance
+	elemEvent       = 0x1002
+	elemAction      = 0x1008
 )
 
 const (
@@ -128,9 +136,11 @@ func (c *Command) set(elem uint16, v []byte) error {
 		number = &c.Status
 	case elemDataSetType:
 		number = &dataSet
-	case elemClass:
+	case elemEvent, elemAction:
+		number = &c.Type
+	case elemClass, elemRequested:
 		c.Class = text(v)
-	case elemInstance:
+	case elemInstance, elemAsked:
 		c.Instance = text(v)
 	case elemComment:
 		c.Comment = text(v)
@@ -174,6 +184,12 @@ func Append(b []byte, c Command) []byte {
 		b = appendText(b, elemComment, c.Comment[:min(len(c.Comment), 64)], ' ')
 	}
 	b = appendText(b, elemInstance, c.Instance, 0)
+	switch c.Field &^ answer {
+	case EventRQ:
+		b = appendNumber(b, elemEvent, c.Type)
+	case ActionRQ:
+		b = appendNumber(b, elemAction, c.Type)
+	}
 	binary.LittleEndian.PutUint32(b[at+8:], uint32(len(b)-at-12))
 	return b
 }
