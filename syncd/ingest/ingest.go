@@ -4,8 +4,8 @@
 // a Refusal means that nothing of it was kept, and says why in words without
 // patient data.
 //
-// A seam for later: the patient an upload names is kept with it as it came and is
-// not compared with the record yet.
+// The patient an upload names is kept with it as it came. Whether that is one the
+// record knows is asked before it is sent, not here: care does not wait.
 package ingest
 
 import (
@@ -103,6 +103,7 @@ func (r *Refusal) Permanent() bool { return r.Reason < Full }
 // Faults raised here, and where: the sender.
 const (
 	faultConflict = "ingest.conflict" // an alarm; stands until a restart, for a person must look
+	faultShare    = "ingest.share"    // over with the sender's next upload that finds room
 	faultRefused  = "ingest.refused"  // over with the sender's next good upload
 )
 
@@ -113,6 +114,7 @@ func (d *Door) accept(ctx context.Context, it queue.Item, body io.Reader) (queue
 	switch {
 	case err == nil:
 		d.faults.Clear(faultRefused, d.where(it.Origin))
+		d.faults.Clear(faultShare, d.where(it.Origin))
 		return receipt, nil
 	case errors.As(err, &conflict):
 		d.faults.Raise(wire.Fault{
@@ -121,6 +123,13 @@ func (d *Door) accept(ctx context.Context, it queue.Item, body io.Reader) (queue
 			Do:   "compare the recording on the device with item " + conflict.ID.String() + "; the first one is kept and unchanged",
 		})
 		return queue.Receipt{}, &Refusal{Conflict, "the same identity came before with other content", err}
+	case errors.Is(err, queue.ErrShare):
+		d.faults.Raise(wire.Fault{
+			ID: faultShare, Severity: wire.Alarm, Where: d.where(it.Origin),
+			What: "its uploads fill its share of the room for what is not delivered; more is refused, other devices' are not",
+			Do:   "see in gatectl status why nothing leaves, and in gatectl queue held what waits for a person; the device keeps its recordings meanwhile",
+		})
+		return queue.Receipt{}, &Refusal{Full, "no room for more of this device's uploads", err}
 	case errors.Is(err, queue.ErrFull):
 		return queue.Receipt{}, &Refusal{Full, "no room for uploads", err}
 	case errors.Is(err, queue.ErrInvalid):

@@ -33,14 +33,17 @@ func (q *Queue) Accept(ctx context.Context, it Item, body io.Reader) (Receipt, e
 		return Receipt{}, fmt.Errorf("accept: %w", err)
 	}
 	defer release()
-	in := &intake{q: q, id: id, sum: sha256.New(), body: contextReader{ctx, body}}
+	in := &intake{q: q, id: id, origin: it.Origin, sum: sha256.New(), body: contextReader{ctx, body}}
 	if e, ok := q.known(id); ok {
 		return in.repeat(it, e)
 	}
 	rand.Read(in.attempt[:])
 	defer in.letGo()
 	e, err := in.take(it)
+	q.settle(it.Origin, in.reserved, err == nil)
 	switch {
+	case errors.Is(err, ErrShare):
+		return Receipt{}, err
 	case errors.Is(err, segment.ErrFull):
 		return Receipt{}, fmt.Errorf("%w: %w", ErrFull, err)
 	case err != nil:
@@ -96,7 +99,10 @@ type intake struct {
 	body    io.Reader
 	sum     hash.Hash
 	size    int64
-	chunks  []segment.Ref // appended and pinned
+
+	origin   string
+	reserved int64         // of the origin's share
+	chunks   []segment.Ref // appended and pinned
 }
 
 // next fills buf, a chunk long. The last piece is shorter, perhaps empty.
@@ -108,6 +114,15 @@ func (in *intake) next(buf []byte) ([]byte, error) {
 	in.sum.Write(buf[:n])
 	in.size += int64(n)
 	return buf[:n], err
+}
+
+// room takes a piece's room out of the origin's share.
+func (in *intake) room(piece []byte) error {
+	err := in.q.reserve(in.origin, len(piece))
+	if err == nil {
+		in.reserved += int64(len(piece))
+	}
+	return err
 }
 
 // finish checks the body against its description and completes that.
@@ -169,12 +184,18 @@ func (in *intake) take(it Item) (*entry, error) {
 			}
 		}
 	}
+	if err := in.room(inline); err != nil {
+		return nil, err
+	}
 	it.Accepted = time.Now().UTC().Round(0)
 	return in.commit(it, inline)
 }
 
 // chunk appends one piece and pins it: from here on its segment stays.
 func (in *intake) chunk(piece []byte) error {
+	if err := in.room(piece); err != nil {
+		return err
+	}
 	record := sealChunk(in.q.domain, in.id, in.attempt, len(in.chunks), piece)
 	in.q.keep.RLock()
 	defer in.q.keep.RUnlock()

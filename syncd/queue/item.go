@@ -131,6 +131,9 @@ func (s State) String() string {
 var (
 	// ErrFull: no room; nothing of the item was kept. The sender tries again later.
 	ErrFull = errors.New("queue: the disk is full, the item was not accepted")
+	// ErrShare is an ErrFull: there is room, but not for this origin, which has its
+	// share of it undelivered.
+	ErrShare = fmt.Errorf("%w: its sender has its share of the room", ErrFull)
 	// ErrDigest: the body is not what the item said; nothing was kept.
 	ErrDigest = errors.New("queue: body and description differ")
 	// ErrInvalid: the description lacks something; nothing was kept.

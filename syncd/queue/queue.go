@@ -18,6 +18,7 @@ type Options struct {
 	Domain    *vault.Domain   // seals everything
 	Retention time.Duration   // a delivered item is kept so long, and its Key known; zero: 30 days
 	Segment   segment.Options // of the log
+	Share     int64           // bytes that one origin may have here undelivered; zero: any
 
 	chunk int // piece of a body; tests have small ones
 }
@@ -30,6 +31,7 @@ type Queue struct {
 	log       *segment.Log
 	retention time.Duration
 	chunk     int
+	share     int64
 
 	// keep is held for reading from an append until what it wrote is counted in
 	// pins, and for writing while segments are given up.
@@ -40,6 +42,7 @@ type Queue struct {
 	claims  map[ID]chan struct{} // identities being accepted now
 	pins    map[uint64]int       // records in a segment that living items need
 	totals  map[lane.Lane]uint64
+	usage   usage
 	watch   []func(Brief)
 	damage  error // what of the log can't be read; then nothing is given up
 }
@@ -89,7 +92,7 @@ func Open(dir string, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q := &Queue{
-		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk,
+		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk, share: o.Share,
 		entries: map[ID]*entry{}, claims: map[ID]chan struct{}{}, pins: map[uint64]int{}, totals: map[lane.Lane]uint64{},
 	}
 	if err := q.replay(); err != nil {
