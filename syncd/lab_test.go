@@ -308,12 +308,7 @@ func (c *clinic) ask(token, path string) (status int, body string, header http.H
 // control asks the control socket.
 func (c *clinic) control(path string) string {
 	c.t.Helper()
-	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", c.path("run/syncd.sock"))
-	}}
-	defer tr.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: tr, Timeout: 5 * time.Second}).Get("http://syncd" + path)
+	resp, err := unixClient(c.path("run/syncd.sock")).Get("http://syncd" + path)
 	c.must(err)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
@@ -372,4 +367,20 @@ func (e *ehr) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	io.WriteString(w, body)
+}
+
+// unixClient asks at a control socket.
+func unixClient(path string) *http.Client {
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}}
+	return &http.Client{Transport: tr, Timeout: 5 * time.Second}
+}
+
+// httpServer is a partner over HTTP.
+func httpServer(t testing.TB, h http.Handler) string {
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

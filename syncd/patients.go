@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
@@ -67,4 +68,21 @@ func heldFaults(held []queue.Brief) (faults []wire.Fault) {
 	}
 	slices.SortFunc(faults, func(a, b wire.Fault) int { return cmp.Compare(a.Where, b.Where) })
 	return faults
+}
+
+// ordersFaults says that the worklist can't be brought up to date though the EHR
+// answers.
+func (s *state) ordersFaults() []wire.Fault {
+	n, at, trouble := s.register.Status()
+	if _, lost := s.ehr.Status(); trouble == "" || lost != "" || s.cfg.Worklist == nil {
+		return nil
+	}
+	since := "never read"
+	if !at.IsZero() {
+		since = "of " + at.UTC().Format(time.DateTime) + " UTC"
+	}
+	return []wire.Fault{{
+		Severity: wire.Warning, Where: "worklist", What: fmt.Sprintf("it is %s, with %d orders: %s", since, n, trouble),
+		Do: "have the EHR let the gateway list ServiceRequest and Appointment; devices get the orders known before meanwhile",
+	}}
 }

@@ -52,6 +52,10 @@ func (s *state) report(now time.Time) {
 	} else {
 		s.env.Faults.Clear(faultHolds, "queue")
 	}
+	for id, faults := range alarms(v, s.queue.Newest(), now, s.cfg.Queue.StatLate) {
+		s.env.Faults.Keep(id, faults...)
+	}
+	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)
 	}

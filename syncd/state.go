@@ -68,6 +68,10 @@ const (
 	faultForeign  = "sync.ehr-wrong-record"
 	faultCard     = "sync.cardauth-silent"
 	faultHeld     = "sync.patient-held"
+	faultLate     = "sync.stat-late"
+	faultDiskLow  = "sync.disk-low"
+	faultClock    = "sync.clock-back"
+	faultOrders   = "sync.worklist"
 )
 
 // open opens the stores. It leaves nothing open when it fails.

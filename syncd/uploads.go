@@ -22,7 +22,7 @@ import (
 // openQueue opens what waits for delivery. Damage is said and nothing is given up
 // then, but uploads go on.
 func (s *state) openQueue() (err error) {
-	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads")})
+	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads"), Share: s.share()})
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,15 @@ func (s *state) openQueue() (err error) {
 		})
 	}
 	return nil
+}
+
+// share is how much of the partition one device may fill: by default a half, so
+// that the others always find room.
+func (s *state) share() int64 {
+	if s.cfg.Queue.Share > 0 {
+		return s.cfg.Queue.Share
+	}
+	return disk(s.env.State).Total / 2
 }
 
 // openParts opens what has come in part so far.

@@ -31,6 +31,7 @@ type Config struct {
 	Devices      string // file in site/anchors: CA of workstations and devices
 	EHR          EHR
 	Cache        Cache
+	Queue        Queue
 	DICOM        *DICOM    // nil: no DICOM node
 	MQTT         *MQTT     // nil: no broker
 	HL7          *HL7      // nil: no HL7 v2 messages
@@ -116,6 +117,7 @@ type file struct {
 	Lists       *listsFile    `toml:"lists"`
 	Apps        *appsFile     `toml:"apps"`
 	Worklist    *worklistFile `toml:"worklist"`
+	Queue       *queueFile    `toml:"queue"`
 	Destination []struct {
 		Name     string   `toml:"name"`
 		Kind     string   `toml:"kind"`
@@ -148,6 +150,7 @@ func Parse(f *site.File) (Config, error) {
 	out.Devices = c.fileName("sync.devices", in.Devices)
 	c.ehr(&in, &out)
 	c.cache(&in, &out)
+	c.queue(&in, &out)
 	c.endpoints(&in, &out)
 	c.lists(&in, &out)
 	c.apps(&in, &out)

@@ -111,7 +111,7 @@ func (c *Client) search(ctx context.Context, in *intake, s paged) (fhir.Answer, 
 	}
 	a.ETag, a.LastModified = "", "" // of a page, not of the whole
 	a.Body = fhir.Join(all)
-	if _, own := s.(fhir.Listing); own && len(all) == 0 {
+	if l, ok := s.(fhir.Listing); ok && l.Number != "" && len(all) == 0 {
 		a.Policy.NoStore = true // nobody yet: the next question may find someone
 	}
 	return a, nil
