@@ -75,6 +75,23 @@ func (n noticing) Accept(ctx context.Context, it queue.Item, body io.Reader) (qu
 	return r, err
 }
 
+// ledger says which DICOM instances the queue keeps: those that wait, those that a
+// person must look at, and those delivered within the retention.
+type ledger struct{ queue *queue.Queue }
+
+// Kept is the class of a kept instance.
+func (l ledger) Kept(instance string) string {
+	b, ok := l.queue.Named("dicom:" + instance)
+	if !ok {
+		return ""
+	}
+	it, err := l.queue.Describe(b.ID)
+	if err != nil {
+		return "" // what can't be read is not promised
+	}
+	return it.Meta[queue.MetaClassUID]
+}
+
 // uploads are the tasks of the ways in, of the queue and of the ways out.
 func (s *state) uploads() []daemon.Task {
 	tasks := []daemon.Task{{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)}}
@@ -82,7 +99,7 @@ func (s *state) uploads() []daemon.Task {
 		tasks = append(tasks, daemon.Task{Name: "delivery", Run: s.deliver.Run})
 	}
 	if c := s.cfg.DICOM; c != nil {
-		o := dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log}
+		o := dimse.Options{Title: c.Title, Callers: c.Callers, Door: s.door, Log: s.env.Log, Ledger: ledger{s.queue}, Peers: c.Peers}
 		if s.cfg.Worklist != nil {
 			o.Worklist = s.register
 		}

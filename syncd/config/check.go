@@ -52,6 +52,15 @@ func (c *check) endpoints(in *file, out *Config) {
 			Listen:  c.listen("sync.dicom.listen", in.DICOM.Listen),
 			Title:   c.title("sync.dicom.title", in.DICOM.Title),
 			Callers: in.DICOM.Callers,
+			Peers:   in.DICOM.Peers,
+		}
+		for t, addr := range in.DICOM.Peers {
+			c.title("sync.dicom.peers", t)
+			if host, _, _ := net.SplitHostPort(addr); host == "" {
+				c.bad("sync.dicom.peers", "got %q for %s, want \"address:port\"", addr, t)
+				continue
+			}
+			c.listen("sync.dicom.peers", addr)
 		}
 		for _, t := range in.DICOM.Callers {
 			c.title("sync.dicom.callers", t)

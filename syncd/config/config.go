@@ -57,8 +57,9 @@ type Cache struct {
 // DICOM is the C-STORE node on the LAN.
 type DICOM struct {
 	Listen  string
-	Title   string   // our AE title
-	Callers []string // AE titles that may send; empty: any
+	Title   string            // our AE title
+	Callers []string          // AE titles that may send; empty: any
+	Peers   map[string]string // AE title → "host:port" where it hears of storage commitment
 }
 
 // MQTT is the broker on the LAN.
@@ -100,9 +101,10 @@ type file struct {
 		Fresh  *site.Duration `toml:"fresh"`
 	} `toml:"cache"`
 	DICOM *struct {
-		Listen  string   `toml:"listen"`
-		Title   string   `toml:"title"`
-		Callers []string `toml:"callers"`
+		Listen  string            `toml:"listen"`
+		Title   string            `toml:"title"`
+		Callers []string          `toml:"callers"`
+		Peers   map[string]string `toml:"peers"`
 	} `toml:"dicom"`
 	MQTT *struct {
 		Listen string `toml:"listen"`

@@ -31,7 +31,7 @@ func (s *Server) serve(ctx context.Context, conn net.Conn, full bool) {
 		conn: conn, in: pdu.NewReader(conn, s.opt.MaxPDU), timing: s.opt.Timing, log: log,
 		machine: association.New(s.policy(full), s.opt.Timing, time.Now()),
 	}
-	p.service = &service{door: s.opt.Door, send: p.message, log: log, worklist: s.opt.Worklist}
+	p.service = &service{door: s.opt.Door, send: p.message, log: log, worklist: s.opt.Worklist, ledger: s.opt.Ledger, report: s.reporter(ctx)}
 	defer conn.Close()
 	// A deadline in the past wakes a read that waits; run finds ctx ended then.
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()

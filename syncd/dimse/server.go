@@ -1,5 +1,5 @@
-// Package dimse is the box's DICOM node on the clinic's LAN: C-ECHO, C-STORE and the
-// Modality Worklist's C-FIND as a service class provider (PS3.7 §9.1). Its guarantee: a C-STORE is answered with
+// Package dimse is the box's DICOM node on the clinic's LAN: C-ECHO, C-STORE, the
+// Modality Worklist's C-FIND and Storage Commitment as a service class provider. Its guarantee: a C-STORE is answered with
 // success only after the instance is durable, and whatever a peer does, or stops
 // doing, costs at most one of a bounded number of associations for a bounded time.
 //
@@ -36,7 +36,9 @@ type Options struct {
 	Door    Door
 	Log     *slog.Logger
 
-	Worklist Worklist // nil: no Modality Worklist
+	Worklist Worklist          // nil: no Modality Worklist
+	Ledger   Ledger            // nil: no Storage Commitment
+	Peers    map[string]string // AE title → address where it wants to be called; others are answered where they asked
 
 	Associations int                // at once; 0: 64
 	Timing       association.Timing // zero fields: 30 s to ask or to close, 2 min between PDUs
@@ -52,9 +54,15 @@ type Server struct {
 	opt     Options
 	classes map[string][]string
 
+	reporting chan struct{} // room for reports at once
+	reports   sync.WaitGroup
+
 	mu   sync.Mutex
 	open int // connections now
 }
+
+// maxReports bounds reports of storage commitment under way.
+const maxReports = 16
 
 // New returns a Server.
 func New(o Options) *Server {
@@ -70,7 +78,7 @@ func New(o Options) *Server {
 	if o.MaxPDU == 0 {
 		o.MaxPDU = 128 << 10
 	}
-	return &Server{opt: o, classes: taken(o)}
+	return &Server{opt: o, classes: taken(o), reporting: make(chan struct{}, maxReports)}
 }
 
 // taken is what presentation contexts are accepted for. Pixel data may come
@@ -93,6 +101,9 @@ func taken(o Options) map[string][]string {
 	if o.Worklist != nil {
 		m[WorklistFind] = little
 	}
+	if o.Ledger != nil {
+		m[Commitment] = little
+	}
 	return m
 }
 
@@ -102,6 +113,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	defer l.Close()
 	var associations sync.WaitGroup
+	defer s.reports.Wait()
 	defer associations.Wait()
 	for {
 		conn, err := l.Accept()

@@ -27,6 +27,8 @@ type service struct {
 	log  *slog.Logger
 
 	worklist Worklist // nil: none is answered
+	ledger   Ledger   // nil: no commitment is given
+	report   func(caller string, event command.Command, set identifier.Set) bool
 
 	pending []byte  // fragments of a command set
 	context byte    // of the message being received
@@ -116,6 +118,8 @@ func (s *service) start(ctx context.Context, a *association.Agreed) {
 		s.store(ctx, a)
 	case command.FindRQ:
 		up.gather = func() { s.find(up, explicit, a.Caller) }
+	case command.ActionRQ:
+		up.gather = func() { s.commit(up, explicit, a.Caller) }
 	}
 }
 
@@ -130,13 +134,18 @@ func (s *service) refusal(a *association.Agreed, rq command.Command) error {
 			return &statusError{statusMistyped, "C-FIND without an identifier"}
 		}
 		return nil
+	case rq.Field == command.ActionRQ && class == Commitment:
+		if !rq.HasData || rq.Instance != commitmentInstance {
+			return &statusError{statusNoInstance, "want the well-known instance and a list"}
+		}
+		return nil
 	case rq.Field != command.StoreRQ && rq.Field != command.EchoRQ:
 		return &statusError{statusUnrecognized, rq.Field.String() + " is not served"}
 	case rq.Class != class:
 		return &statusError{statusNoClass, "class is not the context's"}
 	case rq.Field == command.EchoRQ:
 		return nil
-	case class == dataset.Verification || class == WorklistFind:
+	case class == dataset.Verification || class == WorklistFind || class == Commitment:
 		return &statusError{statusNoClass, "C-STORE in another service's context"}
 	case !rq.HasData:
 		return &statusError{statusMistyped, "C-STORE without a data set"}

@@ -16,6 +16,9 @@ const (
 	statusPending       Status = 0xFF00 // one of several answers
 	statusNotUnderstood Status = 0xC000 // of a C-FIND: unable to process
 	statusProcessing    Status = 0x0110 // processing failure: ours, send again
+	statusNoInstance    Status = 0x0112 // no such SOP instance
+	statusBadArgument   Status = 0x0115 // invalid argument value
+	statusNoAction      Status = 0x0123 // no such action type
 	statusBadInstance   Status = 0x0117 // invalid SOP instance
 	statusNoClass       Status = 0x0122 // SOP class not supported
 	statusUnrecognized  Status = 0x0211 // unrecognised operation

@@ -212,6 +212,9 @@ func (q *Queue) describe(e entry) (Item, error) {
 	return it, nil
 }
 
+// Named returns the item that was accepted under a key.
+func (q *Queue) Named(key string) (Brief, bool) { return q.known(q.blind("key", key)) }
+
 // Describe returns the description of an item in whatever state.
 func (q *Queue) Describe(id ID) (Item, error) {
 	q.mu.Lock()

@@ -15,6 +15,7 @@ const (
 	itemUser        = 0x50
 	itemMaxLength   = 0x51
 	itemClassUID    = 0x52
+	itemRoles       = 0x54
 	itemVersionName = 0x55
 )
 
@@ -89,6 +90,12 @@ func (u User) append(b []byte) []byte {
 		})
 		if u.ClassUID != "" {
 			b = appendText(b, itemClassUID, u.ClassUID)
+		}
+		for _, class := range u.Provides {
+			b = appendItem(b, itemRoles, func(b []byte) []byte {
+				b = binary.BigEndian.AppendUint16(b, uint16(len(class)))
+				return append(append(b, class...), 0, 1) // not the user, but the provider
+			})
 		}
 		if u.VersionName != "" {
 			b = appendText(b, itemVersionName, u.VersionName)

@@ -58,6 +58,9 @@ type User struct {
 	MaxLength   uint32 // largest P-DATA-TF the sender of this takes; 0: no limit
 	ClassUID    string // implementation class
 	VersionName string // implementation version
+	// Provides are SOP classes whose sender wants to be the provider of (PS3.7
+	// §D.3.3.4). Written only; what a peer proposes here is not looked at.
+	Provides []string
 }
 
 // AssociateAC accepts (§9.3.3). Called and Calling repeat the request and are not
