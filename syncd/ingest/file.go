@@ -21,6 +21,9 @@ type Source struct {
 	Origin string   // who sent it, proven by its certificate
 	Via    string   // protocol, for the item's key: "mqtt"
 	Takes  []string // formats the sender may send here; empty: any
+	// Patient is whose the file is, as the sender states beside it: of use where the
+	// file itself names nobody, and held against it where it does.
+	Patient format.Patient
 }
 
 // File lets in a file that is in memory as a whole, whatever its format is. The
@@ -37,7 +40,18 @@ func (d *Door) File(ctx context.Context, from Source, body []byte) (queue.Receip
 	if facts.Kind == format.DICOM {
 		return d.dicomFile(ctx, from.Origin, bytes.NewReader(body))
 	}
+	switch stated := from.Patient; {
+	case facts.Patient.ID == "" && facts.Patient.Name == "":
+		facts.Patient = stated
+	case stated.ID != "" && facts.Patient.ID != stated.ID:
+		return queue.Receipt{}, d.refuse(from.Origin, Mismatch, "the file names another patient than its sender states", nil)
+	}
 	it := fileItem(from, facts.Kind, sha256.Sum256(body), int64(len(body)))
+	if facts.Patient == from.Patient && facts.Patient != (format.Patient{}) {
+		// The same file stated to be another's is another item: that is how a wrong
+		// statement is put right.
+		it.Key += fmt.Sprintf(":%x", sha256.Sum256([]byte(from.Patient.ID+"\x00"+from.Patient.Name+"\x00"+from.Patient.Birth)))
+	}
 	it.Order = order(facts.Patient, from.Origin)
 	it.Meta[queue.MetaContentType] = facts.ContentType
 	describe(it.Meta, facts.Patient)

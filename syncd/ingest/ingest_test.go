@@ -133,6 +133,31 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// A file that names nobody is whose its sender states; one that does is not.
+func TestStatedPatient(t *testing.T) {
+	d, q, _ := door()
+	pdf, scp := []byte("%PDF-1.4\n%\nxref\n0 1\ntrailer\n<<>>\nstartxref\n11\n%%EOF\n"), read(t, "../format/testdata/ecgtoolkit_example.scp")
+	from := func(id string) Source {
+		return Source{Origin: "desk-1", Via: "https", Patient: format.Patient{ID: id, Name: "Roe^Anna", Birth: "19700203"}}
+	}
+	for _, id := range []string{"7", "7", "8"} { // the same again, and a corrected statement
+		if _, err := d.File(t.Context(), from(id), pdf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items := q.Items()
+	if len(items) != 2 || items[0].Meta[queue.MetaPatientName] != "Roe^Anna" || items[0].Meta[queue.MetaPatientBirth] != "19700203" {
+		t.Errorf("%d items, %+v", len(items), items[0].Item)
+	}
+	var no *Refusal
+	if _, err := d.File(t.Context(), from("7"), scp); !errors.As(err, &no) || no.Reason != Mismatch {
+		t.Errorf("another's ECG: %v", err)
+	}
+	if _, err := d.File(t.Context(), from("SBJ-123"), scp); err != nil {
+		t.Errorf("the same's ECG: %v", err)
+	}
+}
+
 func TestInstanceRefused(t *testing.T) {
 	good, data := announce(t, ecgFile)
 	_, ct := announce(t, "../dataset/testdata/ct_small.dcm")

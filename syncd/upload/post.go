@@ -29,7 +29,11 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request, s sender) {
 		problem(w, http.StatusRequestEntityTooLarge, "length", "want 1 byte to 4 GiB")
 		return
 	}
-	meta := map[string]string{}
+	meta, err := metadata(r.Header.Get("Upload-Metadata"))
+	if err != nil {
+		problem(w, http.StatusBadRequest, "metadata", err.Error())
+		return
+	}
 	if d := r.Header.Get("Repr-Digest"); d != "" {
 		sum, ok := reprDigest(d)
 		if !ok {
@@ -83,7 +87,7 @@ func (h *Handler) whole(r *http.Request, s sender, info partial.Info) (partial.O
 		err = h.still(r, s)
 	}
 	if err == nil {
-		out, err = h.toDoor(r, s, info.ID)
+		out, err = h.toDoor(r, s, info)
 	}
 	var no *ingest.Refusal
 	if errors.As(err, &no) && no.Permanent() {
@@ -122,12 +126,12 @@ func (h *Handler) check(s sender, info partial.Info) error {
 	return nil
 }
 
-func (h *Handler) toDoor(r *http.Request, s sender, id string) (partial.Outcome, error) {
-	body, err := h.Parts.Body(s.owner(), id)
+func (h *Handler) toDoor(r *http.Request, s sender, info partial.Info) (partial.Outcome, error) {
+	body, err := h.Parts.Body(s.owner(), info.ID)
 	if err != nil {
 		return partial.Outcome{}, err
 	}
 	defer body.Close()
-	receipt, err := h.Door.Stream(r.Context(), ingest.Source{Origin: s.name, Via: "https"}, body)
+	receipt, err := h.Door.Stream(r.Context(), ingest.Source{Origin: s.name, Via: "https", Patient: statement(info.Meta)}, body)
 	return partial.Outcome{Item: receipt.ID.String()}, err
 }

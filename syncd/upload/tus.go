@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"clinicgate/syncd/partial"
 )
@@ -83,7 +84,8 @@ func (h *Handler) tusCreate(w http.ResponseWriter, r *http.Request, s sender) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-// metadata reads Upload-Metadata and keeps what is of use here: the digest.
+// metadata reads Upload-Metadata and keeps what is of use here: the digest, and whose
+// the file is.
 func metadata(field string) (map[string]string, error) {
 	if len(field) > maxMetadata {
 		return nil, fmt.Errorf("upload-metadata of %d bytes, want at most %d", len(field), maxMetadata)
@@ -94,6 +96,12 @@ func metadata(field string) (map[string]string, error) {
 		text, err := base64.StdEncoding.DecodeString(value)
 		if err != nil {
 			return nil, errors.New("upload-metadata, want pairs of key and base64")
+		}
+		if stated(key) {
+			if len(text) > maxStated || !utf8.Valid(text) {
+				return nil, fmt.Errorf("upload-metadata %s, want at most %d bytes of UTF-8", key, maxStated)
+			}
+			meta[key] = string(text)
 		}
 		if key != metaDigest {
 			continue
