@@ -22,6 +22,10 @@ func Capability(self, software string, date time.Time) []byte {
 			r.Interaction = append(r.Interaction, capCode{"search-type"})
 			r.SearchParam = params
 		}
+		if t == "AuditEvent" { // a patient's own
+			r.Interaction = append(r.Interaction, capCode{"search-type"})
+			r.SearchParam = params[:1]
+		}
 		resources = append(resources, r)
 	}
 	data, _ := json.Marshal(capability{ // strings and numbers always marshal

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"clinicgate/syncd/cache"
@@ -28,9 +29,11 @@ type Records interface {
 	Read(ctx context.Context, q fhir.Query) (cache.Result, error)
 }
 
-// Trail makes accesses durable; *trail.Trail is one.
+// Trail makes accesses durable and goes through them, oldest first; *trail.Trail
+// is one.
 type Trail interface {
 	Append(e trail.Entry) error
+	Walk(fn func(trail.Entry)) error
 }
 
 // Handler is the endpoint. All fields but Door are required.
@@ -45,6 +48,8 @@ type Handler struct {
 	Log        *slog.Logger
 	Traced     func(error) // told how each entry in the trail ended
 	Door       *Door       // nil: for workstations, by their certificates
+
+	walking sync.Mutex // held by whoever goes through the trail
 }
 
 // An answer is a response before it is written.
@@ -105,6 +110,9 @@ func (h *Handler) answer(r *http.Request) answer {
 			"records can only be read here so far: write them in the EHR itself; uploads have ways of their own")
 		a.header["Allow"] = "GET, HEAD"
 		return a
+	}
+	if rest == accesses {
+		return h.accessLog(r, g, e)
 	}
 	if parseErr == nil {
 		parseErr = acceptable(r)

@@ -31,17 +31,19 @@ import (
 
 // A desk is a workstation, its gateway, and an EHR that says what a test wants.
 type desk struct {
-	t      *testing.T
-	h      *Handler
-	key    *ecdsa.PrivateKey
-	cert   *x509.Certificate
-	role   string
-	res    cache.Result
-	err    error
-	asked  []string
-	trail  []trail.Entry
-	noDisk error
-	log    bytes.Buffer
+	t              *testing.T
+	h              *Handler
+	key            *ecdsa.PrivateKey
+	cert           *x509.Certificate
+	role           string
+	scope, patient string
+	res            cache.Result
+	err            error
+	asked          []string
+	trail          []trail.Entry
+	noDisk         error
+	noWalk         error
+	log            bytes.Buffer
 }
 
 func (d *desk) Read(_ context.Context, q fhir.Query) (cache.Result, error) {
@@ -56,6 +58,13 @@ func (d *desk) Append(e trail.Entry) error {
 	return d.noDisk
 }
 
+func (d *desk) Walk(fn func(trail.Entry)) error {
+	for _, e := range d.trail {
+		fn(e)
+	}
+	return d.noWalk
+}
+
 const patient = `{"resourceType":"Patient","id":"p1","multipleBirthInteger":1.00}`
 
 func newDesk(t *testing.T) *desk {
@@ -64,7 +73,7 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, key: key, cert: &x509.Certificate{Raw: []byte("workstation")}, role: wire.RoleDoctor}
+	d := &desk{t: t, key: key, cert: &x509.Certificate{Raw: []byte("workstation")}, role: wire.RoleDoctor, scope: "user/*.rs"}
 	d.res = cache.Result{How: cache.Fetched, Stored: true, Answer: fhir.Answer{
 		Body: []byte(patient), ETag: `W/"3"`, LastModified: "Sun, 22 Nov 2026 08:00:00 GMT", At: time.Now(),
 	}}
@@ -89,7 +98,7 @@ func (d *desk) roster() *grant.Roster {
 	b64 := base64.RawURLEncoding.EncodeToString
 	r, err := grant.NewRoster(&wire.Card{
 		Keys:     wire.JWKS{Keys: []wire.JWK{{Kty: "EC", Crv: "P-256", Kid: "k", X: b64(point[1:33]), Y: b64(point[33:])}}},
-		Sessions: []wire.Session{{ID: "s1", Role: d.role, Subject: "Practitioner/1", Room: "r1", CertHash: d.hash()}},
+		Sessions: []wire.Session{{ID: "s1", Role: d.role, Subject: "Practitioner/1", Room: "r1", CertHash: d.hash(), Patient: d.patient, PIN: d.patient != ""}},
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -99,7 +108,7 @@ func (d *desk) roster() *grant.Roster {
 
 func (d *desk) token() string {
 	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": grant.Issuer("c"), "aud": grant.Audience, "sub": "Practitioner/1", "sid": "s1", "role": d.role, "scope": "user/*.rs",
+		"iss": grant.Issuer("c"), "aud": grant.Audience, "sub": "Practitioner/1", "sid": "s1", "role": d.role, "scope": d.scope,
 		"room": "r1", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "cnf": map[string]any{"x5t#S256": d.hash()},
 	})
 	tok.Header["typ"], tok.Header["kid"] = "at+jwt", "k"
