@@ -94,5 +94,9 @@ func deviceNodes(console string) []folder {
 	return []folder{
 		{"/dev/net/tun", 0o660, 0, uidNetd},
 		{"/dev/" + console, 0o620, uidConsole, uidConsole},
+		{tpmNode, 0o660, 0, uidCardauth}, // its clock and the key of the tokens
 	}
 }
+
+// tpmNode is the TPM through the kernel's resource manager; not every board has one.
+const tpmNode = "/dev/tpmrm0"
