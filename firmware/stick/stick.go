@@ -1,5 +1,5 @@
-// Package stick brings a site onto a new box from a stick: site.toml, anchors/ and
-// secrets/<program>/. The box has the whole site afterwards or none of it, at
+// Package stick brings a site onto a new box from a stick: site.toml, anchors/, lists/
+// of revoked cards and secrets/<program>/. The box has the whole site afterwards or none of it, at
 // whatever point the power goes.
 package stick
 
@@ -23,6 +23,8 @@ const Label = "CGSITE"
 // Bounds on what a stick may bring; a real site has a dozen files of a few KiB.
 const (
 	maxFile  = 256 << 10
+	maxList  = 8 << 20 // a list of revoked cards
+	maxLists = 32 << 20
 	maxFiles = 200
 )
 
@@ -100,10 +102,11 @@ func commit(tmp, data string) error {
 }
 
 type copier struct {
-	left int // files
+	left  int   // files
+	lists int64 // bytes of lists so far
 }
 
-// all copies the stick's three parts into tmp.
+// all copies the stick's parts into tmp.
 func (c *copier) all(src, tmp string, owners Owners) error {
 	site := filepath.Join(tmp, "site")
 	if err := makeDir(site, 0o750, owners.Site); err != nil {
@@ -113,6 +116,9 @@ func (c *copier) all(src, tmp string, owners Owners) error {
 		return err
 	}
 	if err := c.folder(filepath.Join(src, "anchors"), filepath.Join(site, "anchors"), 0o750, 0o640, owners.Site); err != nil {
+		return err
+	}
+	if err := c.revoked(filepath.Join(src, "lists"), filepath.Join(site, "lists"), owners.Site); err != nil {
 		return err
 	}
 	secrets := filepath.Join(tmp, "secrets")
@@ -140,6 +146,11 @@ func (c *copier) all(src, tmp string, owners Owners) error {
 
 // folder copies one flat folder of files. A missing one makes an empty one.
 func (c *copier) folder(src, dst string, dirMode, fileMode os.FileMode, owner Owner) error {
+	return c.folderOf(src, dst, dirMode, fileMode, owner, maxFile)
+}
+
+// folderOf is folder for files of at most so many bytes.
+func (c *copier) folderOf(src, dst string, dirMode, fileMode os.FileMode, owner Owner, most int64) error {
 	if err := makeDir(dst, dirMode, owner); err != nil {
 		return err
 	}
@@ -154,15 +165,41 @@ func (c *copier) folder(src, dst string, dirMode, fileMode os.FileMode, owner Ow
 		if !name.MatchString(e.Name()) {
 			return fmt.Errorf("%s: got the name %q, want letters, digits, dot, dash", filepath.Base(src), e.Name())
 		}
-		if err := c.file(filepath.Join(src, e.Name()), filepath.Join(dst, e.Name()), fileMode, owner); err != nil {
+		if err := c.fileOf(filepath.Join(src, e.Name()), filepath.Join(dst, e.Name()), fileMode, owner, most); err != nil {
 			return err
 		}
 	}
 	return durable.SyncDir(dst)
 }
 
+// revoked copies the lists of revoked cards, which may be large. A stick without any
+// is fine: they come by the link.
+func (c *copier) revoked(src, dst string, owner Owner) error {
+	entries, err := os.ReadDir(src)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if c.lists += fi.Size(); c.lists > maxLists {
+			return fmt.Errorf("lists: more than %d bytes", maxLists)
+		}
+	}
+	return c.folderOf(src, dst, 0o750, 0o640, owner, maxList)
+}
+
 // file copies one regular file of bounded size.
 func (c *copier) file(src, dst string, mode os.FileMode, owner Owner) error {
+	return c.fileOf(src, dst, mode, owner, maxFile)
+}
+
+func (c *copier) fileOf(src, dst string, mode os.FileMode, owner Owner, most int64) error {
 	if c.left--; c.left < 0 {
 		return fmt.Errorf("more than %d files", maxFiles)
 	}
@@ -170,15 +207,15 @@ func (c *copier) file(src, dst string, mode os.FileMode, owner Owner) error {
 	if err != nil {
 		return err
 	}
-	if !fi.Mode().IsRegular() || fi.Size() > maxFile {
-		return fmt.Errorf("%s: want a plain file of %d bytes at most, got %v of %d", filepath.Base(src), maxFile, fi.Mode(), fi.Size())
+	if !fi.Mode().IsRegular() || fi.Size() > most {
+		return fmt.Errorf("%s: want a plain file of %d bytes at most, got %v of %d", filepath.Base(src), most, fi.Mode(), fi.Size())
 	}
 	f, err := os.Open(src)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
+	text, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
 		return err
 	}

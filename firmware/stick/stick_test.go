@@ -31,7 +31,8 @@ func tree(t *testing.T, files map[string]string) string {
 
 var clinic = map[string]string{
 	"site.toml": "[site]\n", "anchors/devices.pem": "ca", "anchors/professionals.pem": "ca",
-	"secrets/netd/hub.key": "k", "secrets/cardauth/tls.key": "k", "README.txt": "not ours",
+	"lists/professionals.crl": strings.Repeat("x", 2*maxFile),
+	"secrets/netd/hub.key":    "k", "secrets/cardauth/tls.key": "k", "README.txt": "not ours",
 }
 
 // box is a data partition as init makes it.
@@ -56,6 +57,7 @@ func TestImport(t *testing.T) {
 	}
 	for name, want := range map[string]os.FileMode{
 		"site": 0o750, "site/site.toml": 0o640, "site/anchors/devices.pem": 0o640,
+		"site/lists": 0o750, "site/lists/professionals.crl": 0o640,
 		"secrets": 0o711, "secrets/netd": 0o700, "secrets/netd/hub.key": 0o400, "secrets/cardauth/tls.key": 0o400,
 	} {
 		fi, err := os.Stat(filepath.Join(data, name))
@@ -84,6 +86,7 @@ func TestRefusals(t *testing.T) {
 		"strange name":    {map[string]string{"site.toml": "", "anchors/a b": ""}, `anchors: got the name "a b"`},
 		"folder in it":    {map[string]string{"site.toml": "", "anchors/x/y": ""}, "x: want a plain file"},
 		"too large":       {map[string]string{"site.toml": strings.Repeat("x", maxFile+1)}, "site.toml: want a plain file of 262144 bytes"},
+		"list too large":  {map[string]string{"site.toml": "", "lists/x": strings.Repeat("x", maxList+1)}, "x: want a plain file of 8388608 bytes"},
 		"too many":        {many, "more than 200 files"},
 	} {
 		t.Run(name, func(t *testing.T) {
