@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"clinicgate/firmware/gatectl/ask"
 	"clinicgate/firmware/status"
 )
 
@@ -104,5 +107,19 @@ func revokeRoom(ctx context.Context, o *options, out io.Writer, room string) err
 
 // askCardauth makes one request on cardauth's control socket.
 func askCardauth(ctx context.Context, o *options, method, path string, into any) error {
-	return askDaemon(ctx, o, "cardauth", method, path, 10*time.Second, into)
+	err := cardauth(o, 10*time.Second).JSON(ctx, method, path, nil, into)
+	return itsWords(err)
+}
+
+func cardauth(o *options, limit time.Duration) ask.Peer {
+	return ask.Peer{Run: o.source.Run, Name: "cardauth", Limit: 1 << 20, Time: limit}
+}
+
+// itsWords is a refusal as cardauth itself words it.
+func itsWords(err error) error {
+	var said struct{ Error string }
+	if no := (*ask.Refusal)(nil); errors.As(err, &no) && json.Unmarshal(no.Body, &said) == nil && said.Error != "" {
+		return errors.New(status.Plain(said.Error))
+	}
+	return err
 }

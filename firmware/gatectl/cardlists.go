@@ -2,14 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,26 +43,7 @@ func importList(ctx context.Context, o *options, file string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(o.source.Run, "cardauth.sock"))
-	}}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://cardauth/lists", f)
-	if err != nil {
-		return "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", fmt.Errorf("ask cardauth: %w", err)
-	}
-	defer resp.Body.Close()
-	var said struct{ Taken, Error string }
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&said); err != nil {
-		return "", fmt.Errorf("ask cardauth: %w", err)
-	}
-	if said.Error != "" {
-		return "", errors.New(status.Plain(said.Error))
-	}
-	return said.Taken, nil
+	var said struct{ Taken string }
+	err = cardauth(o, 30*time.Second).JSON(ctx, http.MethodPost, "/lists", f, &said)
+	return said.Taken, itsWords(err)
 }

@@ -1,18 +1,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"path/filepath"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"clinicgate/firmware/gatectl/netctl"
 	"clinicgate/firmware/status"
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
@@ -30,8 +25,8 @@ func netCommand(o *options) *cobra.Command {
 		Short: "which device has which address",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list []wire.Lease
-			if err := askNetd(cmd.Context(), o.source.Run, "/leases", &list); err != nil {
+			list, err := netctl.Client{Run: o.source.Run}.Leases(cmd.Context())
+			if err != nil {
 				return err
 			}
 			if o.json {
@@ -144,36 +139,4 @@ func or(s, other string) string {
 		return other
 	}
 	return s
-}
-
-// Limits of an answer of netd's.
-const (
-	netdPatience = 5 * time.Second
-	maxNetd      = 4 << 20
-)
-
-// askNetd reads what netd's control socket says at path into v.
-func askNetd(ctx context.Context, run, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, netdPatience)
-	defer cancel()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(run, "netd.sock"))
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://netd"+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask netd: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask netd: %s", resp.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxNetd)).Decode(v); err != nil {
-		return fmt.Errorf("ask netd: %w", err)
-	}
-	return nil
 }

@@ -2,16 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"clinicgate/firmware/gatectl/ask"
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
 )
@@ -83,26 +82,9 @@ func showUpdate(out io.Writer, u *wire.Update, i *wire.Init) {
 
 // lookForUpdates has the update ask the depot at once.
 func lookForUpdates(ctx context.Context, run string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(run, "update.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://update/look", nil)
-	if err != nil {
-		return err
+	_, err := ask.Peer{Run: run, Name: "update", Limit: 512, Time: 10 * time.Second}.Do(ctx, http.MethodPost, "/look", nil)
+	if no := (*ask.Refusal)(nil); errors.As(err, &no) {
+		return fmt.Errorf("ask update: %s", no.Text())
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask update: %w", err)
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("ask update: %s", strings.TrimSpace(string(text)))
-	}
-	return nil
+	return err
 }

@@ -7,14 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
+
+	"clinicgate/firmware/gatectl/ask"
 )
 
 // Client asks the init of one run directory.
@@ -24,42 +23,23 @@ type Client struct {
 
 // Limits of an answer.
 const (
-	maxLine = 64 << 10
-	patient = 10 * time.Second
+	maxLine   = 64 << 10
+	maxAnswer = 4 << 10 // that is no log
+	patient   = 10 * time.Second
 	// slotTime is for a kernel image of some 10 MB, written and read back.
 	slotTime = 2 * time.Minute
 )
 
-func (c Client) do(ctx context.Context, method, path string, query url.Values) (*http.Response, error) {
-	sock := filepath.Join(c.Run, "init.sock")
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: patient}).DialContext(ctx, "unix", sock)
-		},
-	}}
-	u := url.URL{Scheme: "http", Host: "init", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-	if err != nil {
-		return nil, err
+func (c Client) peer(limit time.Duration) ask.Peer {
+	return ask.Peer{Run: c.Run, Name: "init", Limit: maxAnswer, Time: limit}
+}
+
+// hint says why there may be nobody: not every machine is a box.
+func hint(err error) error {
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) {
+		return fmt.Errorf("%w (is this the box, and may you?)", err)
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		client.Transport.(*http.Transport).ResponseHeaderTimeout = patient
-	}
-	resp, err := client.Do(req)
-	var dial *net.OpError
-	if errors.As(err, &dial) {
-		return nil, fmt.Errorf("ask init: %w (is this the box, and may you?)", dial)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask init: %w", err)
-	}
-	if resp.StatusCode/100 != 2 {
-		defer resp.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-		return nil, fmt.Errorf("ask init: %s: %s", resp.Status, strings.TrimSpace(string(text)))
-	}
-	return resp, nil
+	return err
 }
 
 // Log calls line for each of the last n log lines of a service, or of all when
@@ -77,12 +57,14 @@ func (c Client) Log(ctx context.Context, service string, n int, follow bool, lin
 		ctx, cancel = context.WithTimeout(ctx, patient)
 		defer cancel()
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/log", query)
+	peer := c.peer(patient)
+	peer.Limit = 0 // it goes on as long as it is followed
+	text, err := peer.Open(ctx, http.MethodGet, "/log?"+query.Encode(), nil)
 	if err != nil {
-		return err
+		return hint(err)
 	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
+	defer text.Close()
+	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
 		line(lines.Text())
@@ -95,24 +77,14 @@ func (c Client) Log(ctx context.Context, service string, n int, follow bool, lin
 
 // End asks for "poweroff" or "reboot". It returns when init has agreed.
 func (c Client) End(ctx context.Context, how string) error {
-	ctx, cancel := context.WithTimeout(ctx, patient)
-	defer cancel()
-	resp, err := c.do(ctx, http.MethodPost, "/"+how, nil)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	_, err := c.peer(patient).Do(ctx, http.MethodPost, "/"+how, nil)
+	return hint(err)
 }
 
 // Slot asks for a step of an update: "arm", "commit" or "fail", with its words. It
 // returns when that step outlives a power cut. Copying a kernel image takes a
 // while on cheap flash.
 func (c Client) Slot(ctx context.Context, step string, words url.Values) error {
-	ctx, cancel := context.WithTimeout(ctx, slotTime)
-	defer cancel()
-	resp, err := c.do(ctx, http.MethodPost, "/slot/"+step, words)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
+	_, err := c.peer(slotTime).Do(ctx, http.MethodPost, "/slot/"+step+"?"+words.Encode(), nil)
+	return hint(err)
 }

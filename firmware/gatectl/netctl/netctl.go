@@ -4,17 +4,13 @@ package netctl
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
-	"strings"
 	"time"
 
+	"clinicgate/firmware/gatectl/ask"
 	"clinicgate/firmware/wire"
 )
 
@@ -26,51 +22,28 @@ type Client struct {
 // ErrQuestion is wrapped by the reason why netd can't make sense of a question.
 var ErrQuestion = errors.New("netd does not understand")
 
-// Limits of an answer.
+// Limits of an answer. That of all leases is the longest.
 const (
 	patient   = 10 * time.Second
-	maxAnswer = 256 << 10
+	maxAnswer = 4 << 20
 )
+
+func (c Client) peer() ask.Peer {
+	return ask.Peer{Run: c.Run, Name: "netd", Limit: maxAnswer, Time: patient}
+}
 
 // Why asks which way a new flow takes; query has src and dst, and may have proto,
 // port and dscp.
 func (c Client) Why(ctx context.Context, query url.Values) (w wire.FlowWay, err error) {
-	text, err := c.get(ctx, "/why?"+query.Encode())
-	if err != nil {
-		return w, err
+	err = c.peer().JSON(ctx, http.MethodGet, "/why?"+query.Encode(), nil, &w)
+	if no := (*ask.Refusal)(nil); errors.As(err, &no) && no.Code == http.StatusBadRequest {
+		return w, fmt.Errorf("%w: %s", ErrQuestion, no.Text())
 	}
-	if err := json.Unmarshal(text, &w); err != nil {
-		return w, fmt.Errorf("ask netd: %w", err)
-	}
-	return w, nil
+	return w, err
 }
 
-func (c Client) get(ctx context.Context, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patient)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.Run, "netd.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://netd"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask netd: %w", err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("ask netd: %w", err)
-	case resp.StatusCode == http.StatusBadRequest:
-		return nil, fmt.Errorf("%w: %s", ErrQuestion, strings.TrimSpace(string(text)))
-	case resp.StatusCode/100 != 2:
-		return nil, fmt.Errorf("ask netd: %s: %s", resp.Status, strings.TrimSpace(string(text)))
-	}
-	return text, nil
+// Leases asks which addresses the box has given to whom.
+func (c Client) Leases(ctx context.Context) (list []wire.Lease, err error) {
+	err = c.peer().JSON(ctx, http.MethodGet, "/leases", nil, &list)
+	return list, err
 }

@@ -7,12 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"path/filepath"
-	"strings"
 	"time"
+
+	"clinicgate/firmware/gatectl/ask"
 )
 
 // Client asks the failoverd of one run directory.
@@ -61,31 +59,9 @@ func (c Client) Release(ctx context.Context) error {
 }
 
 func (c Client) post(ctx context.Context, path string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patient)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.Run, "failoverd.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://failoverd"+path, nil)
-	if err != nil {
-		return nil, err
+	text, err := ask.Peer{Run: c.Run, Name: "failoverd", Limit: maxAnswer, Time: patient}.Do(ctx, http.MethodPost, path, nil)
+	if no := (*ask.Refusal)(nil); errors.As(err, &no) && no.Code == http.StatusConflict {
+		return nil, fmt.Errorf("%w: %s", ErrRefused, no.Text())
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask failoverd: %w", err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("ask failoverd: %w", err)
-	case resp.StatusCode == http.StatusConflict:
-		return nil, fmt.Errorf("%w: %s", ErrRefused, strings.TrimSpace(string(text)))
-	case resp.StatusCode/100 != 2:
-		return nil, fmt.Errorf("ask failoverd: %s: %s", resp.Status, strings.TrimSpace(string(text)))
-	}
-	return text, nil
+	return text, err
 }
