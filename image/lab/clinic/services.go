@@ -39,6 +39,7 @@ func (c *Clinic) startEHR(ctx context.Context) (err error) {
 	for _, name := range []string{"practitioners", "hospitals", "alva-dickinson", "cecelia-romaguera"} {
 		bundles = append(bundles, filepath.Join(c.Root, "image/lab/testdata/synthea", name+".json.gz"))
 	}
+	bundles = append(bundles, filepath.Join(c.Root, "image/lab/testdata/ecg/patient.json")) // whose SCP-ECG it is
 	c.EHR, err = ehr.Start(ctx, ehr.Config{
 		Space: c.Cloud, Dir: filepath.Join(c.Root, "build/lab/ehr"), Listen: "10.98.1.10:8103", Bundles: bundles, Log: c.log("ehr"),
 	})
