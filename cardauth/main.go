@@ -16,7 +16,6 @@ import (
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/presence"
 	"clinicgate/cardauth/serve"
-	"clinicgate/cardauth/token"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
 )
@@ -33,15 +32,16 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if err := keepMemory(); err != nil {
 		return err
 	}
-	tokens, err := openTokens(ctx, env, cfg.Site)
+	ring, err := openKeyring(ctx, env, cfg.Site, openTPM)
 	if err != nil {
 		return err
 	}
+	tokens := ring.signer
 	patientKey, err := openPatientKey(env)
 	if err != nil {
 		return err
 	}
-	pub := &publisher{env: env, keys: tokens.JWKS(), strict: cfg.Care.Reads, apps: published(cfg.Apps)}
+	pub := &publisher{env: env, keys: ring, strict: cfg.Care.Reads, apps: published(cfg.Apps)}
 	auth := newAuthority(env, cfg)
 	anchors := filepath.Join(filepath.Dir(env.Site), "anchors")
 	keys := &serve.Keys{
@@ -73,7 +73,9 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	trace.handOver(control)
 	rooms.control(control)
 	watch.take(control, clinic.Recheck)
+	ring.take(control, clinic.Republish)
 	reload := func(now time.Time) {
+		ring.look(now)
 		watch.reload(auth.load(anchors, now), filepath.Join(filepath.Dir(env.Site), "lists"))
 		loadKeys(env, keys)
 		clinic.Recheck()
@@ -116,33 +118,6 @@ func (bus) Connect(reader string) (presence.Link, error) {
 		return nil, err // not a nil *Card in a Link
 	}
 	return card, nil
-}
-
-// openTokens opens the signing key, trying until it can: without it nobody can
-// log in, but everything else should say how it is.
-func openTokens(ctx context.Context, env *daemon.Env, site string) (*token.Signer, error) {
-	path := filepath.Join(env.Secrets, "token.key")
-	for {
-		key, err := token.OpenKey(path)
-		var s *token.Signer
-		if err == nil {
-			s, err = token.New(key, site)
-		}
-		if err == nil {
-			env.Faults.Clear("card.token-key", "token.key")
-			return s, nil
-		}
-		env.Faults.Raise(wire.Fault{ID: "card.token-key", Severity: wire.Alarm, Where: "token.key", What: err.Error(),
-			Do: "nobody can log in; see that the secrets folder can be written, then wait"})
-		if err := env.Publish(wire.CardFile, &wire.Card{}); err != nil {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(retry):
-		}
-	}
 }
 
 func loadKeys(env *daemon.Env, keys *serve.Keys) {

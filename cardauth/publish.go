@@ -15,7 +15,7 @@ import (
 // while it is listed there.
 type publisher struct {
 	env  *daemon.Env
-	keys wire.JWKS
+	keys *keyring
 	// strict is the site's rule that reading wants care.
 	strict   bool
 	consents *consent.Book
@@ -73,7 +73,7 @@ func care(all []session.Care) (out []wire.Care) {
 }
 
 func (p *publisher) card(readers []session.Reader, sessions []session.Session) *wire.Card {
-	out := &wire.Card{Readers: []wire.Reader{}, Sessions: []wire.Session{}, Keys: p.keys}
+	out := &wire.Card{Readers: []wire.Reader{}, Sessions: []wire.Session{}, Keys: p.keys.signer.JWKS(time.Now()), KeyBy: p.keys.State()}
 	since := map[string]time.Time{}
 	for _, s := range sessions {
 		since[s.Reader] = s.Since

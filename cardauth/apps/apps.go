@@ -42,7 +42,7 @@ type Sessions interface {
 type Tokens interface {
 	IssueTo(session.Session, token.App, time.Time) (string, error)
 	Identify(s session.Session, a token.App, issuer, nonce string, now time.Time) (string, error)
-	JWKS() wire.JWKS
+	JWKS(now time.Time) wire.JWKS
 }
 
 // A Place is a room whose card a browser at some address may log in with.
@@ -126,7 +126,7 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) jwks(w http.ResponseWriter, r *http.Request) {
 	s.cors(w, r)
-	respond(w, http.StatusOK, s.Tokens.JWKS())
+	respond(w, http.StatusOK, s.Tokens.JWKS(time.Now()))
 }
 
 // cors lets registered programs, and no other page, read an answer.

@@ -71,7 +71,7 @@ func (tokens) Identify(s session.Session, _ token.App, _, _ string, _ time.Time)
 }
 
 // JWKS has no keys.
-func (tokens) JWKS() wire.JWKS { return wire.JWKS{} }
+func (tokens) JWKS(time.Time) wire.JWKS { return wire.JWKS{} }
 
 func start(t *testing.T) (*clinic, http.Handler) {
 	t.Helper()

@@ -24,7 +24,7 @@ func Scope(role string) string { return scopes[role] }
 func (s *Signer) IssueTo(of session.Session, a App, now time.Time) (string, error) {
 	c := s.claims(of, a.Client, a.Scope, now)
 	c.User, c.Confirm.Key, c.Confirm.Addr = a.User, a.Key, a.Addr
-	return s.sign(tokenType, c)
+	return s.sign(tokenType, c, now)
 }
 
 // identity are the claims of an OpenID Connect identity token.
@@ -45,5 +45,5 @@ func (s *Signer) Identify(of session.Session, a App, issuer, nonce string, now t
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Lifetime)),
 		},
 		User: a.User, Profile: a.User, Nonce: nonce, Methods: []string{"sc", "pin"},
-	})
+	}, now)
 }

@@ -6,8 +6,6 @@ package token
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
@@ -16,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -43,41 +42,23 @@ var scopes = map[string]string{
 // ErrInvalid is returned for a token that is not ours or not valid now.
 var ErrInvalid = errors.New("token is not valid")
 
-// A Signer makes and checks tokens. The key may be one that never leaves a TPM.
-// Safe for concurrent use if the key is.
+// A Signer makes and checks tokens. Its keys may be such as never leave a TPM. Safe
+// for concurrent use if they are.
 type Signer struct {
-	key    crypto.Signer
-	pub    *ecdsa.PublicKey
-	kid    string
 	issuer string
+
+	mu   sync.Mutex
+	keys []held // in the order of their use; at least one
 }
 
-// New returns a signer for the clinic with this code. The key is P-256.
+// New returns a signer for the clinic with this code. The key is P-256, and in use
+// at once.
 func New(key crypto.Signer, site string) (*Signer, error) {
-	pub, ok := key.Public().(*ecdsa.PublicKey)
-	if !ok || pub.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("token key: got %T, want an ECDSA key on P-256", key.Public())
+	h, err := hold(key, time.Time{})
+	if err != nil {
+		return nil, err
 	}
-	s := &Signer{key: key, pub: pub, issuer: "urn:clinicgate:" + site}
-	jwk := s.jwk()
-	// RFC 7638: the members in this order, nothing else.
-	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":%q,"y":%q}`, jwk.X, jwk.Y))
-	s.kid = base64.RawURLEncoding.EncodeToString(sum[:])
-	return s, nil
-}
-
-// JWKS returns the public key for those who check tokens.
-func (s *Signer) JWKS() wire.JWKS { return wire.JWKS{Keys: []wire.JWK{s.jwk()}} }
-
-func (s *Signer) jwk() wire.JWK {
-	var x, y [32]byte
-	point, err := s.pub.Bytes() // 04 X Y
-	if err == nil {
-		copy(x[:], point[1:33])
-		copy(y[:], point[33:])
-	}
-	b64 := base64.RawURLEncoding.EncodeToString
-	return wire.JWK{Kty: "EC", Crv: "P-256", Alg: "ES256", Use: "sig", Kid: s.kid, X: b64(x[:]), Y: b64(y[:])}
+	return &Signer{issuer: "urn:clinicgate:" + site, keys: []held{h}}, nil
 }
 
 // claims are RFC 9068's with the confirmation of RFC 8705 and our session.
@@ -100,7 +81,7 @@ type claims struct {
 func (s *Signer) Issue(of session.Session, now time.Time) (string, error) {
 	c := s.claims(of, "workstation", scopes[of.Role], now)
 	c.Confirm.CertHash = of.CertHash
-	return s.sign(tokenType, c)
+	return s.sign(tokenType, c, now)
 }
 
 // claims are what every token says of its session (RFC 9068 §2.2).
@@ -114,10 +95,11 @@ func (s *Signer) claims(of session.Session, client, scope string, now time.Time)
 	}
 }
 
-func (s *Signer) sign(typ string, c jwt.Claims) (string, error) {
+func (s *Signer) sign(typ string, c jwt.Claims, now time.Time) (string, error) {
+	by := s.current(now)
 	t := jwt.NewWithClaims(method{rand.Reader}, c)
-	t.Header["typ"], t.Header["kid"] = typ, s.kid
-	signed, err := t.SignedString(s.key)
+	t.Header["typ"], t.Header["kid"] = typ, by.kid
+	signed, err := t.SignedString(by.key)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
@@ -128,7 +110,7 @@ func (s *Signer) sign(typ string, c jwt.Claims) (string, error) {
 // not expired. Whether the session lives is for the caller to find out.
 func (s *Signer) Check(token string, now time.Time) (sid, certHash string, err error) {
 	var c claims
-	t, err := jwt.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return s.pub, nil },
+	t, err := jwt.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return s.named(t.Header["kid"], now) },
 		jwt.WithValidMethods([]string{"ES256"}), jwt.WithIssuer(s.issuer), jwt.WithAudience(Audience),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return now }))
 	if err != nil {

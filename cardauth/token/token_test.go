@@ -61,7 +61,7 @@ func TestIssue(t *testing.T) {
 		return m
 	}
 	head, body := decode(parts[0]), decode(parts[1])
-	if head["typ"] != "at+jwt" || head["alg"] != "ES256" || head["kid"] != s.JWKS().Keys[0].Kid {
+	if head["typ"] != "at+jwt" || head["alg"] != "ES256" || head["kid"] != s.JWKS(now).Keys[0].Kid {
 		t.Errorf("header %v", head)
 	}
 	for claim, want := range map[string]any{
@@ -93,7 +93,7 @@ func TestCheck(t *testing.T) {
 		t.Helper()
 		c := jwt.MapClaims{"iss": "urn:clinicgate:site", "aud": Audience, "exp": now.Unix() + 60, "sid": "s-1"}
 		tok := jwt.NewWithClaims(method, c)
-		tok.Header["typ"] = "at+jwt"
+		tok.Header["typ"], tok.Header["kid"] = "at+jwt", s.keys[0].kid
 		change(tok, c)
 		out, err := tok.SignedString(key)
 		if err != nil {
@@ -102,7 +102,7 @@ func TestCheck(t *testing.T) {
 		return out
 	}
 	same := func(*jwt.Token, jwt.MapClaims) {}
-	own := s.key.(*ecdsa.PrivateKey)
+	own := s.keys[0].key.(*ecdsa.PrivateKey)
 	if _, _, err := s.Check(resign(jwt.SigningMethodES256, own, same), now); err != nil {
 		t.Fatalf("the test's own way of signing: %v", err)
 	}
@@ -111,7 +111,7 @@ func TestCheck(t *testing.T) {
 		"not a token":    "a.b.c",
 		"other key":      issue(t, signer(t), doctor),
 		"no signature":   resign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, same),
-		"shared secret":  resign(jwt.SigningMethodHS256, []byte(s.kid), same),
+		"shared secret":  resign(jwt.SigningMethodHS256, []byte(s.keys[0].kid), same),
 		"other audience": resign(jwt.SigningMethodES256, own, func(_ *jwt.Token, c jwt.MapClaims) { c["aud"] = "urn:other" }),
 		"other issuer":   resign(jwt.SigningMethodES256, own, func(_ *jwt.Token, c jwt.MapClaims) { c["iss"] = "urn:other" }),
 		"no expiry":      resign(jwt.SigningMethodES256, own, func(_ *jwt.Token, c jwt.MapClaims) { delete(c, "exp") }),
@@ -130,12 +130,12 @@ func TestCheck(t *testing.T) {
 // RFC 7638's rules on a key of its own kind: the name depends on the key only.
 func TestKeyName(t *testing.T) {
 	s := signer(t)
-	again, err := New(s.key, "elsewhere")
+	again, err := New(s.keys[0].key, "elsewhere")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.kid != s.kid || signer(t).kid == s.kid || len(s.kid) != 43 {
-		t.Errorf("kid %q and %q", s.kid, again.kid)
+	if again.keys[0].kid != s.keys[0].kid || signer(t).keys[0].kid == s.keys[0].kid || len(s.keys[0].kid) != 43 {
+		t.Errorf("kid %q and %q", s.keys[0].kid, again.keys[0].kid)
 	}
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"sync"
 )
 
 // A Key is an ECDSA key on P-256 of the TPM's owner hierarchy. It is not kept
@@ -19,8 +18,7 @@ import (
 // (part 1 §27.2). Who has the disk has the salt and no seed; who may ask the TPM
 // but not read the salt gets other keys. Safe for concurrent use.
 type Key struct {
-	mu       sync.Mutex
-	device   io.ReadWriter
+	chip     *Chip
 	handle   uint32
 	password []byte
 	public   *ecdsa.PublicKey
@@ -43,7 +41,7 @@ const signing = 1<<1 | 1<<4 | 1<<5 | 1<<6 | 1<<10 | 1<<18
 const SaltSize = 32
 
 // NewKey has the TPM make the key of that salt.
-func NewKey(device io.ReadWriter, salt []byte) (*Key, error) {
+func NewKey(chip *Chip, salt []byte) (*Key, error) {
 	if len(salt) != SaltSize {
 		return nil, fmt.Errorf("key in the TPM: got a salt of %d bytes, want %d", len(salt), SaltSize)
 	}
@@ -53,11 +51,11 @@ func NewKey(device io.ReadWriter, salt []byte) (*Key, error) {
 	p = sized(p, append(sized(nil, password[:]), 0, 0)) // TPM2B_SENSITIVE_CREATE: password, no data
 	p = sized(p, template(point[:]))
 	p = append(p, 0, 0, 0, 0, 0, 0) // no outside info, no PCRs
-	body, err := command(device, tagSessions, ccCreatePrimary, p)
+	body, err := chip.command(tagSessions, ccCreatePrimary, p)
 	if err != nil {
 		return nil, fmt.Errorf("key in the TPM: %w", err)
 	}
-	k := &Key{device: device, password: password[:]}
+	k := &Key{chip: chip, password: password[:]}
 	if len(body) < 10 {
 		return nil, fmt.Errorf("key in the TPM: got %d bytes, want a handle and a public area", len(body))
 	}
@@ -117,13 +115,11 @@ func (k *Key) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, err
 	if len(digest) != sha256.Size {
 		return nil, fmt.Errorf("sign with the TPM: got a digest of %d bytes, want %d", len(digest), sha256.Size)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	p := sized(authorized(k.handle, k.password), digest)
 	p = append(p, 0, algNull) // the key's own scheme
 	p = binary.BigEndian.AppendUint16(p, tagHashCheck)
 	p = append(binary.BigEndian.AppendUint32(p, rhNull), 0, 0) // the digest was not made by the TPM
-	body, err := command(k.device, tagSessions, ccSign, p)
+	body, err := k.chip.command(tagSessions, ccSign, p)
 	if err != nil {
 		return nil, fmt.Errorf("sign with the TPM: %w", err)
 	}
@@ -152,8 +148,6 @@ func signature(body []byte) ([]byte, error) {
 
 // Close has the TPM forget the key until it is made again.
 func (k *Key) Close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	// One that can't be forgotten is gone at the end of the program.
-	_, _ = command(k.device, tagNoSessions, ccFlushContext, binary.BigEndian.AppendUint32(nil, k.handle))
+	_, _ = k.chip.command(tagNoSessions, ccFlushContext, binary.BigEndian.AppendUint32(nil, k.handle))
 }

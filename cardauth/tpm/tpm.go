@@ -9,9 +9,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
-// A device carries one command and brings back one response, as /dev/tpmrm0 does.
+// A Chip is a TPM for keys: a device that carries one command and brings back one
+// response, as /dev/tpmrm0 does, and one command at a time.
+type Chip struct {
+	mu     sync.Mutex
+	device io.ReadWriter
+}
+
+// NewChip returns the TPM behind a device.
+func NewChip(device io.ReadWriter) *Chip { return &Chip{device: device} }
+
+func (c *Chip) command(tag uint16, code uint32, params []byte) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return command(c.device, tag, code, params)
+}
 
 const (
 	tagNoSessions = 0x8001

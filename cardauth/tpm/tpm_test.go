@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"io"
 	"testing"
 
 	"clinicgate/firmware/lab/swtpm"
@@ -16,19 +17,14 @@ func salt(b byte) []byte {
 	return s
 }
 
-func key(t *testing.T, device deviceOf, b byte) *Key {
+func key(t *testing.T, device io.ReadWriter, b byte) *Key {
 	t.Helper()
-	k, err := NewKey(device, salt(b))
+	k, err := NewKey(NewChip(device), salt(b))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
 	return k
-}
-
-type deviceOf interface {
-	Read([]byte) (int, error)
-	Write([]byte) (int, error)
 }
 
 // The same salt gives the same key, after a restart of the TPM too; another salt,
@@ -95,7 +91,7 @@ func FuzzResponses(f *testing.F) {
 	f.Add(good(0, 0, 0, 8, 0, algECDSA, 0, algSHA256, 0, 1, 1, 0, 1, 1))
 	f.Add([]byte{0x80, 1, 0, 0, 0, 10, 0, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		if k, err := NewKey(script(answer), salt(1)); (k == nil) == (err == nil) {
+		if k, err := NewKey(NewChip(script(answer)), salt(1)); (k == nil) == (err == nil) {
 			t.Fatalf("got %v, %v", k, err)
 		}
 		if _, err := signature(answer); err == nil && len(answer) < 12 {

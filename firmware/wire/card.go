@@ -9,6 +9,7 @@ type Card struct {
 	Readers  []Reader  `json:"readers"`
 	Sessions []Session `json:"sessions"`
 	Keys     JWKS      `json:"keys"`
+	KeyBy    string    `json:"key_by,omitempty"` // what holds the one that signs: "tpm" or "software: REASON"
 	Care     []Care    `json:"care,omitempty"`
 	Consents []Consent `json:"consents,omitempty"`
 	Trust    Trust     `json:"trust"`

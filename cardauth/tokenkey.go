@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"clinicgate/cardauth/token"
+	"clinicgate/cardauth/tpm"
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/wire"
+)
+
+const faultTokenKey = "card.token-key"
+
+// A keyring keeps the key that tokens are signed with: in the TPM where there is
+// one that works, else in a file. It brings in a new one every month, when asked
+// to, and at once when the TPM fails.
+type keyring struct {
+	env    *daemon.Env
+	device func() (io.ReadWriter, error) // the TPM
+	signer *token.Signer
+
+	mu     sync.Mutex
+	chip   *tpm.Chip  // nil: none in use
+	old    []*tpm.Key // that signed, the last of them still may
+	made   time.Time  // when the key in use was
+	next   time.Time  // before it no new key is brought in: the last two are in use
+	state  string     // "tpm", or "software: REASON"
+	failed error      // of the TPM, while signing
+}
+
+// openTPM opens the TPM through the kernel's resource manager.
+func openTPM() (io.ReadWriter, error) { return os.OpenFile(tpmDevice, os.O_RDWR, 0) }
+
+// openKeyring opens the key, trying until it can: without it nobody can log in,
+// but everything else should say how it is.
+func openKeyring(ctx context.Context, env *daemon.Env, site string, device func() (io.ReadWriter, error)) (*keyring, error) {
+	k := &keyring{env: env, device: device}
+	for {
+		key, err := k.open(false, time.Now())
+		if err == nil {
+			k.signer, err = token.New(key, site)
+		}
+		if err == nil {
+			env.Faults.Clear(faultTokenKey, "token.key")
+			return k, nil
+		}
+		env.Faults.Raise(wire.Fault{ID: faultTokenKey, Severity: wire.Alarm, Where: "token.key", What: err.Error(),
+			Do: "nobody can log in; see that the secrets folder can be written, then wait"})
+		if err := env.Publish(wire.CardFile, &wire.Card{}); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
+// open returns the key of the TPM or, if that can't be had, of the file; a fresh
+// one if asked for.
+func (k *keyring) open(fresh bool, now time.Time) (crypto.Signer, error) {
+	key, made, err := k.inChip(fresh, now)
+	if err == nil {
+		k.set(made, "tpm")
+		return key, nil
+	}
+	why := "software: the TPM gives no key: " + plain(err)
+	if errors.Is(err, fs.ErrNotExist) {
+		why = "software: this box has no TPM"
+	} else {
+		k.env.Log.Warn("token key", "err", err)
+	}
+	path := filepath.Join(k.env.Secrets, "token.key")
+	open := token.OpenKey
+	if fresh {
+		open = token.RenewKey
+	}
+	if key, err = open(path); err != nil {
+		return nil, err
+	}
+	made = now
+	if info, err := os.Stat(path); err == nil {
+		made = info.ModTime()
+	}
+	k.set(made, why)
+	return key, nil
+}
+
+func (k *keyring) set(made time.Time, state string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.made, k.state = made, state
+}
+
+// inChip returns the key of the TPM.
+func (k *keyring) inChip(fresh bool, now time.Time) (crypto.Signer, time.Time, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed != nil {
+		return nil, time.Time{}, k.failed
+	}
+	if k.chip == nil {
+		chip, err := k.device()
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		k.chip = tpm.NewChip(chip)
+	}
+	for len(k.old) > 1 { // a TPM has room for few at once
+		k.old[0].Close()
+		k.old = k.old[1:]
+	}
+	return token.OpenChipKey(filepath.Join(k.env.Secrets, "token.tpm"), fresh, now, func(salt []byte) (crypto.Signer, error) {
+		key, err := tpm.NewKey(k.chip, salt)
+		if err != nil {
+			return nil, err
+		}
+		k.old = append(k.old, key)
+		return &watched{key, k}, nil
+	})
+}
+
+// watched is a key of the TPM that says when it fails.
+type watched struct {
+	crypto.Signer
+	ring *keyring
+}
+
+// Sign signs, and remembers an error.
+func (w *watched) Sign(random io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
+	sig, err := w.Signer.Sign(random, digest, o)
+	if err != nil {
+		w.ring.mu.Lock()
+		w.ring.failed = err
+		w.ring.mu.Unlock()
+	}
+	return sig, err
+}
+
+// State says where the key is, for people.
+func (k *keyring) State() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state
+}
+
+// look brings a new key in when the old one is due, or gone with the TPM.
+func (k *keyring) look(now time.Time) {
+	k.mu.Lock()
+	gone := k.failed != nil && k.state == "tpm"
+	due := now.Sub(k.made) > token.RotateAfter
+	k.mu.Unlock()
+	if !gone && !due {
+		return
+	}
+	if err := k.rotate(now); err != nil {
+		k.env.Log.Error("new token key", "err", err)
+	}
+}
+
+// rotate brings a new key in. Sessions go on, and tokens of the old one are good
+// until they expire.
+func (k *keyring) rotate(now time.Time) error {
+	k.mu.Lock()
+	early := now.Before(k.next)
+	k.mu.Unlock()
+	if early {
+		return errors.New("a new key was brought in less than two minutes ago")
+	}
+	key, err := k.open(true, now)
+	if err != nil {
+		return err
+	}
+	from, err := k.signer.Rotate(key, now)
+	if err == nil {
+		k.mu.Lock()
+		k.next = now.Add(2 * token.Lifetime)
+		k.mu.Unlock()
+		k.env.Log.Info("new token key", "by", k.State(), "from", from)
+	}
+	return err
+}
+
+// take serves POST /token/rotate on the control socket.
+func (k *keyring) take(mux *http.ServeMux, changed func()) {
+	mux.HandleFunc("POST /token/rotate", func(w http.ResponseWriter, _ *http.Request) {
+		if err := k.rotate(time.Now()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		changed()
+		reply(w, http.StatusOK, map[string]string{"key": k.State()})
+	})
+}
