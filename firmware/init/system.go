@@ -95,9 +95,9 @@ func (b *box) prepare() {
 	b.try(wire.Warning, "limits", "cgroup", "tell cloud ops; programs run without memory limits", enableCgroups(cgroupDir))
 	b.try(wire.Warning, "devices", "device", "tell cloud ops: this release does not fit the board", grantDevices(hw))
 	b.prepareData(find)
+	b.prepareSlots(find)
 	b.try(wire.Alarm, "random numbers", "entropy", "keys made now would be weak: wait, or restart the box", awaitEntropy(10*time.Second))
 	b.try(wire.Warning, "modules", "module.lock", "tell cloud ops", os.WriteFile("/proc/sys/kernel/modules_disabled", []byte("1"), 0))
-	b.prepareSlots(find)
 	b.state = wire.Init{
 		Board: hw.Name, Kernel: kernelRelease(), Slot: b.cmd.slot, Watchdog: b.dog.name,
 		Booted: time.Now().Add(-uptime()).UTC().Truncate(time.Millisecond), BootReason: b.bootReason(),
