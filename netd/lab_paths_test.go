@@ -143,7 +143,7 @@ func metered(t *testing.T, bin string) {
 	w.run(w.ispA, "ip", "link", "set", "box", "down")
 	w.await("B in use", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" })
 	b = asked(w.ispB)
-	for end := time.Now().Add(3 * time.Second); asked(w.ispB) == b; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(15 * time.Second); asked(w.ispB) == b; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("B is in use and was not asked")
 		}
