@@ -18,7 +18,7 @@ type pairing struct {
 	turn     turn.Turn
 }
 
-// followPair takes in what failoverd says, for the tunnels' sake.
+// followPair takes in what failoverd says.
 func (b *box) followPair(ctx context.Context) error {
 	if !b.cfg.Pair {
 		<-ctx.Done()
@@ -29,7 +29,8 @@ func (b *box) followPair(ctx context.Context) error {
 	}, func(err error) { b.env.Log.Error("whose turn the tunnels are", "err", err) })
 }
 
-// lookAtTurn judges anew whose turn the tunnels are. It costs one system call.
+// lookAtTurn judges anew whose turn the tunnels are, and where the pair's addresses
+// towards the providers are here. It costs one system call.
 func (b *box) lookAtTurn(now time.Time) {
 	k := turn.Known{Pair: b.cfg.Pair, Cable: b.cfg.HA != nil, Said: b.failover}
 	if k.Said != nil {
@@ -41,6 +42,7 @@ func (b *box) lookAtTurn(now time.Time) {
 		}
 	}
 	b.turn = turn.Judge(k, now)
+	b.wall.hold(paired(b.cfg.Uplinks, k.Said, k.Lives))
 }
 
 // rests reports whether the other box runs the tunnel, or nobody may. Then it keeps

@@ -15,11 +15,13 @@ import (
 )
 
 // A wall is what the firewall has to know beside the site file: the clinic's
-// prefixes by provider. It is safe for concurrent use.
+// prefixes by provider, and where the pair's addresses are here. It is safe for
+// concurrent use.
 type wall struct {
 	mu       sync.Mutex
 	prefixes []netip.Prefix
-	changed  chan struct{} // holds one when prefixes are not those of the last look
+	here     []bool        // by uplink
+	changed  chan struct{} // holds one when this is not what the last look saw
 }
 
 // newWall returns one that knows what a netd before this one knew.
@@ -39,16 +41,21 @@ func (w *wall) want(prefixes []netip.Prefix) {
 		return
 	}
 	w.prefixes = slices.Clone(prefixes)
+	w.call()
+}
+
+// call has the firewall made anew.
+func (w *wall) call() {
 	select {
 	case w.changed <- struct{}{}:
 	default:
 	}
 }
 
-func (w *wall) look() []netip.Prefix {
+func (w *wall) look() (prefixes []netip.Prefix, here []bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.prefixes
+	return w.prefixes, w.here
 }
 
 // walledBefore reports whether a netd before this one left its firewall in force:
@@ -59,14 +66,14 @@ func walledBefore(run string) bool {
 }
 
 // keepFirewall is the task that puts the firewall in force, and anew when a
-// provider gives the clinic another prefix. It tries again while that fails, ever
-// more seldom; a box without rules is shut meanwhile.
+// provider gives the clinic another prefix or an address of the pair moves. It tries
+// again while that fails, ever more seldom; a box without rules is shut meanwhile.
 func (b *box) keepFirewall(ctx context.Context) error {
 	const soon, seldom = time.Second, 30 * time.Second
 	again := soon
 	for {
-		prefixes := b.wall.look()
-		err := firewall.Install(ctx, b.cfg, prefixes)
+		prefixes, here := b.wall.look()
+		err := firewall.Install(ctx, behind(b.cfg, here), prefixes)
 		var open error
 		if err != nil {
 			open = firewall.Shut(ctx, b.cfg)

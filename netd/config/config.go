@@ -50,6 +50,7 @@ type Uplink struct {
 	Metered bool         // every byte costs: no copies but of small datagrams
 	Tag     Tag          // Port is made of another
 	Six     SixUplink
+	Paired  Paired
 	Terms
 }
 
@@ -150,6 +151,7 @@ func Parse(f *site.File) (Config, error) {
 	r.zones(&s, &c)
 	r.six(&s, &c)
 	r.offers(&s, &c)
+	r.paired(&c)
 	r.ports(c)
 	r.overlaps(c)
 	c.Pair = f.Has("pair")

@@ -1,11 +1,9 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"clinicgate/firmware/site"
 )
@@ -133,16 +131,17 @@ func (r *reader) reaches(key string, z Zone, all []Zone) {
 func (r *reader) virtual(c *Config) {
 	for _, g := range groups(r.f) {
 		for i := range c.Zones {
-			if z := &c.Zones[i]; g.port == z.Port {
-				z.Virtual = append(z.Virtual, fmt.Sprintf("vm-%d-4", g.vrid), fmt.Sprintf("vm-%d-6", g.vrid))
+			if z, dev := &c.Zones[i], fmt.Sprintf("vm-%d-4", g.vrid); g.port == z.Port && !slices.Contains(z.Virtual, dev) {
+				z.Virtual = append(z.Virtual, dev, fmt.Sprintf("vm-%d-6", g.vrid))
 			}
 		}
 	}
 }
 
 type group struct {
-	port string
-	vrid int64
+	name, port string
+	vrid       int64
+	address    netip.Addr // its first
 }
 
 func groups(f *site.File) []group {
@@ -156,10 +155,11 @@ func groups(f *site.File) []group {
 		table, _ := g.(map[string]any)
 		port, _ := table["port"].(string)
 		vrid, _ := table["vrid"].(int64)
-		if one := (group{port, vrid}); vrid >= 1 && vrid <= 255 && !slices.Contains(all, one) {
+		name, _ := table["name"].(string)
+		if one := (group{name, port, vrid, firstAddress(table["addresses"])}); vrid >= 1 && vrid <= 255 && !slices.Contains(all, one) {
 			all = append(all, one)
 		}
 	}
-	slices.SortFunc(all, func(a, b group) int { return cmp.Or(strings.Compare(a.port, b.port), cmp.Compare(a.vrid, b.vrid)) })
+	slices.SortStableFunc(all, order)
 	return all
 }

@@ -38,3 +38,25 @@ func TestHA(t *testing.T) {
 		}
 	}
 }
+
+// The clinic leaves behind the pair's address, what the box itself sends does not.
+func TestPairedAddress(t *testing.T) {
+	c, _ := zones(t)
+	without, six := rules(c, false).masquerade(), rules(c, true).masquerade()
+	c.Uplinks[1].Paired = config.Paired{Group: "isp-b", Address: netip.MustParseAddr("198.51.100.10")}
+	got := rules(c, false).masquerade()
+	for _, r := range without {
+		got = slices.DeleteFunc(got, func(g string) bool { return g == r })
+	}
+	want := "-s 10.20.0.0/24 -o wan2 -j SNAT --to-source 198.51.100.10\n-s 10.20.40.0/24 -o wan2 -j SNAT --to-source 198.51.100.10"
+	if text := strings.Join(got, "\n"); text != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+	all := rules(c, false).masquerade()
+	if slices.Index(all, got[1]) > slices.Index(all, "-o wan2 -j MASQUERADE") {
+		t.Errorf("masqueraded first: %q", all)
+	}
+	if now := rules(c, true).masquerade(); !slices.Equal(now, six) {
+		t.Errorf("IPv6: got %q, want %q", now, six)
+	}
+}

@@ -134,7 +134,8 @@ func stick(c config.Config) []string {
 
 // masquerade hides the clinic behind the box's address on every way out. Behind
 // the tunnel too: a thousand clinics have the same LAN. In IPv6 what has an address
-// of the provider's that it leaves by keeps it.
+// of the provider's that it leaves by keeps it. Where the uplink has an address of the
+// pair's, the clinic is behind that one: its connections go on at the other box.
 func (b book) masquerade() []string {
 	var rules []string
 	for i, u := range b.c.Uplinks {
@@ -143,6 +144,13 @@ func (b book) masquerade() []string {
 				rules = append(rules, fmt.Sprintf("-s %s -o %s -j RETURN", b.prefixes[i], u.Port))
 			}
 			rules = append(rules, fmt.Sprintf("-o %s -m addrtype --src-type LOCAL --limit-iface-out -j RETURN", u.Port))
+		}
+		if u.Paired.Address.IsValid() && !b.six {
+			for _, z := range b.c.Zones {
+				if z.Internet() {
+					rules = append(rules, fmt.Sprintf("-s %s -o %s -j SNAT --to-source %s", z.Address.Masked(), u.Port, u.Paired.Address))
+				}
+			}
 		}
 		rules = append(rules, fmt.Sprintf("-o %s -j MASQUERADE", u.Port))
 	}
