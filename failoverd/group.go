@@ -42,6 +42,7 @@ type group struct {
 	orders chan func()
 
 	line    *line         // nil while the port is unfit
+	held    bool          // another group hinders this one
 	passage *passage      // a claim on its way through the gate
 	renew   time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
 	form    []advert.Form // to send; both until another box was heard
@@ -117,7 +118,7 @@ func (g *group) run(ctx context.Context) error {
 		g.faults.expire(now)
 		g.tellCable(now)
 		g.show()
-		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew, g.wantsWatch(), g.suspects.next()))
+		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew, g.wantsWatch(), g.suspects.next(), g.mayBeFree(now)))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -132,6 +133,7 @@ func (g *group) run(ctx context.Context) error {
 			g.conflict(c)
 		case <-g.witness.beats:
 			g.beaten(time.Now())
+			g.reconsider()
 		case p := <-g.opened:
 			g.through(p)
 		case f := <-g.orders:
@@ -142,6 +144,7 @@ func (g *group) run(ctx context.Context) error {
 			g.watch(now)
 			g.step(vrrp.Tick{Bar: g.bar(now)})
 			g.rejoin()
+			g.reconsider()
 			if !g.renew.IsZero() && !time.Now().Before(g.renew) {
 				g.look()
 			}
@@ -195,6 +198,8 @@ func (g *group) look() {
 		g.log.Error("look at port", "err", err)
 		return
 	}
+	why := g.sync.hinders(g)
+	g.held = why != ""
 	self, fault := p.Fit(g.cfg.Addresses, g.cfg.Priority == config.Owner)
 	g.faults.port(fault)
 	if fault != nil {
@@ -203,7 +208,7 @@ func (g *group) look() {
 		return
 	}
 	g.sync.tell(g, "")
-	if why := g.sync.hinders(g); why != "" {
+	if g.held {
 		g.out(why)
 		return
 	}

@@ -6,12 +6,16 @@ import (
 	"sync"
 	"time"
 
+	"clinicgate/failoverd/beat"
+	"clinicgate/failoverd/trust"
 	"clinicgate/failoverd/vrrp"
 )
 
 // together holds the groups that move together: a box whose WAN port is dead must
 // not keep the LAN's addresses, nor the other way round. A group takes part only
-// while the ports of all groups with its sync name are fit.
+// while the ports of all groups with its sync name are fit. But the first of them,
+// which is the clinic's, waits for no group that the other box can't serve either: a
+// provider's dead modem must not take the gateway away.
 type together struct {
 	mu      sync.Mutex
 	members map[string][]*group // by sync name
@@ -52,12 +56,43 @@ func (t *together) tell(g *group, unfit string) {
 func (t *together) hinders(g *group) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, m := range t.members[g.cfg.Sync] {
+	all := t.members[g.cfg.Sync]
+	for _, m := range all {
 		if why := t.unfit[m]; m != g && why != "" {
+			if g == all[0] && m.nowhere(time.Now()) {
+				continue
+			}
 			return fmt.Sprintf("moves together with group %s: %s", m.cfg.Name, why)
 		}
 	}
 	return ""
+}
+
+// nowhere reports whether the other box does not take part in the group either, by
+// its own word, or is itself not there. Without a cable nobody knows.
+func (g *group) nowhere(now time.Time) bool {
+	if g.witness == nil || g.witness.cable == nil {
+		return false
+	}
+	state, _, _ := g.other(now)
+	said, ok := g.witness.cable.Said(g.cfg.VRID, g.six())
+	return state == trust.Lost || ok && said.Role == beat.Init
+}
+
+// reconsider has a group look again when what the other box says changed whether this
+// one hinders it.
+func (g *group) reconsider() {
+	if g.cfg.Sync != "" && g.held != (g.sync.hinders(g) != "") {
+		g.look()
+	}
+}
+
+// mayBeFree is when a hindered group asks again: a box that dies says nothing.
+func (g *group) mayBeFree(now time.Time) time.Time {
+	if !g.held {
+		return time.Time{}
+	}
+	return now.Add(alongTime)
 }
 
 // alongTime is how long a group may be busy with something else: then its own timer

@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"clinicgate/failoverd/config"
 	"clinicgate/firmware/lab/netns"
@@ -84,4 +87,57 @@ func TestSidesMoveTogether(t *testing.T) {
 		a.are(wire.RoleMaster)
 		b.are(wire.RoleBackup)
 	}
+}
+
+// A provider's line is dead at both boxes, or at the only one that has power: the
+// clinic keeps its gateway. Where one box has the line, it has the gateway too.
+func TestDeadProvider(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	c.check(c.sw.Bridge("br1"))
+	box := func(name string, own, other, priority int) *node {
+		group := "[[pair.group]]\nname = %q\nvrid = %d\nport = %q\naddresses = [%q]\npriority = %d\ninterval = \"100ms\"\nsync = \"clinic\"\n"
+		n := c.nodeIdle(name, fmt.Sprintf("10.20.0.%d/24", own),
+			fmt.Sprintf(group, "lan", 20, "lan", shared+"/24", priority)+fmt.Sprintf(group, "wan", 21, "wan1", "10.30.0.1/24", priority)+
+				fmt.Sprintf("[pair.flows]\nlisten = \"10.77.0.%d:7789\"\npeer = \"10.77.0.%d:7789\"\n", own, other))
+		c.check(os.WriteFile(filepath.Join(n.dir, "ha.key"), []byte(pairKey+"\n"), 0o644))
+		c.check(netns.Veth(n.space, "wan1", c.sw, name+"-wan"), n.space.Addr("wan1", fmt.Sprintf("10.30.0.%d/24", own)))
+		c.ip(c.sw, "link", "set", "dev", name+"-wan", "master", "br1")
+		return n
+	}
+	a, b := box("a", 2, 3, 150), box("b", 3, 2, 100)
+	c.check(netns.Veth(a.space, "ha", b.space, "ha"), a.space.Addr("ha", "10.77.0.2/24"), b.space.Addr("ha", "10.77.0.3/24"))
+	a.start()
+	a.are(wire.RoleMaster)
+	b.start()
+	b.are(wire.RoleBackup)
+	lan := func(n *node, role string) {
+		t.Helper()
+		c.eventually(n.space.Name+"'s lan is "+role, func() bool { f := n.file(); return len(f.Groups) == 2 && f.Groups[0].Role == role })
+	}
+	c.ip(c.sw, "link", "set", "dev", "b-wan", "down")
+	b.reasoned(c, 1, "no link on wan1")
+	since := a.file().Groups[0].Since
+	c.ip(c.sw, "link", "set", "dev", "a-wan", "down")
+	a.reasoned(c, 1, "no link on wan1")
+	lan(b, wire.RoleBackup)
+	lan(a, wire.RoleMaster)
+	time.Sleep(500 * time.Millisecond)
+	if f := a.file(); f.Groups[0].Role != wire.RoleMaster || !a.has() {
+		t.Errorf("no line anywhere: a is %s, %s (before since %v)", f.Groups[0].Role, f.Groups[0].Reason, since)
+	}
+	c.ip(c.sw, "link", "set", "dev", "b-wan", "up")
+	b.are(wire.RoleMaster)
+	lan(a, wire.RoleInit)
+	b.proc.Kill()
+	c.ip(b.space, "link", "set", "dev", "ha", "down")
+	lan(a, wire.RoleMaster)
+	if !c.reachable() {
+		t.Error("the clinic has no gateway")
+	}
+}
+
+func (n *node) reasoned(c *clinic, group int, why string) {
+	c.t.Helper()
+	c.eventually(n.space.Name+": "+why, func() bool { f := n.file(); return len(f.Groups) > group && f.Groups[group].Reason == why })
 }
