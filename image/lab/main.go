@@ -78,6 +78,7 @@ type options struct {
 	image    string // folder of the built image
 	firmware bool   // the image starts through UEFI
 	pair     bool   // two boxes
+	outer    bool   // ... and their address at provider B
 	ci       bool   // exit with the morning's verdict
 }
 

@@ -43,7 +43,7 @@ func build(ctx context.Context, root, name string, o options, out io.Writer) (*s
 	if err != nil {
 		return nil, err
 	}
-	cfg := clinic.Config{Root: root, Name: name, Bin: bin, Say: say, Pair: o.pair}
+	cfg := clinic.Config{Root: root, Name: name, Bin: bin, Say: say, Pair: o.pair, Outer: o.outer}
 	if o.gateway == "namespace" {
 		cfg.Reader = box.VirtualReader
 	} else {

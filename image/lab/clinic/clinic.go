@@ -30,6 +30,10 @@ type Config struct {
 	// Pair: there is room for two boxes, and a cable between them.
 	Pair bool
 
+	// Outer: the pair has the address Outer at ISP B as well, behind which
+	// the clinic leaves.
+	Outer bool
+
 	// Slow: the boxes are emulated, and may stand still for longer than the example's
 	// time between advertisements allows.
 	Slow bool

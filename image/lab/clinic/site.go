@@ -82,6 +82,11 @@ func (c *Clinic) writeSiteFile(n int) error {
 			return err
 		}
 	}
+	if c.Outer {
+		if text, err = outerSite(text, n); err != nil {
+			return err
+		}
+	}
 	return os.WriteFile(filepath.Join(c.Stick(n), "site.toml"), text, 0o644)
 }
 
@@ -118,6 +123,20 @@ peer    = "10.77.0.%d"
 listen = "10.77.0.%d:7789"
 peer   = "10.77.0.%d:7789"
 `, own, other, own, other), nil
+}
+
+// outerSite gives the pair an address at ISP B, which moves with the clinic's.
+func outerSite(text []byte, n int) ([]byte, error) {
+	text, err := replaceOnce(text, `sync      = ""`, `sync      = "clinic"`)
+	return fmt.Appendf(text, `
+[[pair.group]]
+name      = "isp-b"
+vrid      = 21
+port      = "wan2"
+addresses = ["%s/24"]
+priority  = %d
+sync      = "clinic"
+`, Outer, 100-50*n), err
 }
 
 func (c *Clinic) writeSecrets(n int, box *pki.Device) error {

@@ -19,7 +19,9 @@ const (
 	BoxInside   = "10.99.0.2"
 	EHRBase     = "http://10.98.1.10:8103/fhir/R4"
 	Hospital    = "http://10.98.2.10:8042"
-	Gateway     = "10.20.0.1" // the pair's address on the LAN
+	Gateway     = "10.20.0.1"     // the pair's address on the LAN
+	Outer       = "198.51.100.10" // the pair's at ISP B, where there is one
+	Internet    = "192.0.2.254"   // a machine there that is no hub
 	Workstation = "10.20.0.50"
 	Cart        = "10.20.0.60"
 	Monitor     = "10.20.0.70" // the MQTT device
