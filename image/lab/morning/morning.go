@@ -100,11 +100,25 @@ func (m *Morning) Play(ctx context.Context) error {
 		}
 		fmt.Fprintf(m.Out, "%s %7.1fs  %s %s\n", verdict, time.Since(start).Seconds(), mark, s.name)
 		if err != nil {
+			m.tell(ctx)
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	fmt.Fprintf(m.Out, "the morning took %.0f s\n", time.Since(began).Seconds())
 	return nil
+}
+
+// tell shows what both boxes of a pair say when a step failed: which of them it met is
+// the first question.
+func (m *Morning) tell(ctx context.Context) {
+	if m.Second == nil {
+		return
+	}
+	for _, b := range []Box{m.Box, m.Second.Box} {
+		if text, err := b.Status(ctx); err == nil {
+			fmt.Fprintln(m.Out, text)
+		}
+	}
 }
 
 func (m *Morning) boot(ctx context.Context) error { return m.Box.Boot(ctx) }
