@@ -20,6 +20,7 @@ import (
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pki"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
@@ -203,7 +204,7 @@ func (b *browser) syncd() {
 	cmd := exec.Command(bin, "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("syncd-state"), "-run", path("run"))
 	var log lockedBuffer
 	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
+	if err := proc.Bound(cmd); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() {
@@ -247,7 +248,7 @@ func (b *browser) launch(trusted []string) {
 	}
 	b.out = bufio.NewScanner(out)
 	b.out.Buffer(nil, 1<<20)
-	if err := b.cmd.Start(); err != nil {
+	if err := proc.Bound(b.cmd); err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() {

@@ -18,6 +18,7 @@ import (
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/pcscd"
 	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/lab/relay"
 	"clinicgate/firmware/wire"
 )
@@ -263,7 +264,7 @@ func (f *far) agentIn(space *netns.Space, state string) *exec.Cmd {
 	into(space, cmd)
 	cmd.Env = f.cards.Env()
 	cmd.Stderr = &f.said
-	if err := cmd.Start(); err != nil {
+	if err := proc.Bound(cmd); err != nil {
 		f.t.Fatal(err)
 	}
 	return cmd

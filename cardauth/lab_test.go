@@ -22,6 +22,7 @@ import (
 	"clinicgate/firmware/lab/pcscd"
 	"clinicgate/firmware/lab/pivcard"
 	"clinicgate/firmware/lab/pki"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
 )
@@ -191,7 +192,7 @@ func (d *desk) launch() {
 	d.place.put(d.program)
 	d.program.Env = d.pcscd.Env()
 	d.program.Stderr = &d.log
-	if err := d.program.Start(); err != nil {
+	if err := proc.Bound(d.program); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -22,6 +22,7 @@ import (
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/proc"
 )
 
 const (
@@ -95,7 +96,7 @@ func (d *Daemon) Restart() error {
 	d.Kill()
 	cmd := exec.Command("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script, "sh", d.dir)
 	cmd.Stdout, cmd.Stderr = &d.out, &d.out
-	if err := cmd.Start(); err != nil {
+	if err := proc.Bound(cmd); err != nil {
 		return fmt.Errorf("start pcscd: %w", err)
 	}
 	d.mu.Lock()
