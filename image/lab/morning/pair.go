@@ -67,6 +67,8 @@ func shows(ctx context.Context, b Box, what string) error {
 const (
 	hasAddress = `PAIR +lan MASTER 10\.20\.0\.1/24`
 	standsBy   = `PAIR +lan BACKUP 10\.20\.0\.1/24`
+
+	usesProvider = `(?m)^ *isp-[ab] +\* +up `
 )
 
 func (m *Morning) standBy(ctx context.Context) error {
@@ -118,14 +120,18 @@ func (m *Morning) loseMaster(ctx context.Context) error {
 	return nil
 }
 
-// tunnelAgain counts only a handshake that is younger than the links' return.
+// tunnelAgain counts only a handshake that is younger than the links' return, and
+// waits until the box itself relies on a provider again: before, reads are refused.
 func (m *Morning) tunnelAgain(ctx context.Context) error {
 	m.providers(true)
 	back := time.Now()
 	for end := back.Add(online); ; time.Sleep(200 * time.Millisecond) {
 		at, err := m.Clinic.LastHandshake(ctx)
-		if err != nil || !at.Before(back.Truncate(time.Second)) {
+		if err != nil {
 			return err
+		}
+		if !at.Before(back.Truncate(time.Second)) {
+			return shows(ctx, m.Second.Box, usesProvider)
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("no handshake with the hub within %v", online)
