@@ -37,7 +37,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	tokens := ring.signer
-	patientKey, err := openPatientKey(env)
+	patientKey, err := await(ctx, env, "key of patients' pseudonyms", func() ([]byte, error) { return openPatientKey(env) })
 	if err != nil {
 		return err
 	}
@@ -48,17 +48,14 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		Cert: filepath.Join(env.Secrets, "tls.crt"), Key: filepath.Join(env.Secrets, "tls.key"),
 		Devices: filepath.Join(anchors, cfg.Devices),
 	}
-	trace, err := openRecorder(env, cfg.Site)
+	trace, err := await(ctx, env, "audit spool", func() (*recorder, error) { return openRecorder(env, cfg.Site) })
 	if err != nil {
 		return err
 	}
 	defer trace.close()
-	consents, err := consent.Open(filepath.Join(env.State, "consents.json"))
-	if err != nil {
-		return err
-	}
+	consents, _ := consent.Open(filepath.Join(env.State, "consents.json")) // reload says what is wrong with it
 	pub.consents = consents
-	watch, err := openVigil(env, auth, cfg.Revocation, trace)
+	watch, err := await(ctx, env, "lists of revoked cards", func() (*vigil, error) { return openVigil(env, auth, cfg.Revocation, trace) })
 	if err != nil {
 		return err
 	}
@@ -78,6 +75,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		ring.look(now)
 		watch.reload(auth.load(anchors, now), filepath.Join(filepath.Dir(env.Site), "lists"))
 		loadKeys(env, keys)
+		readConsents(env, consents)
 		clinic.Recheck()
 	}
 	reload(time.Now())

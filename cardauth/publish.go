@@ -34,7 +34,7 @@ func (p *publisher) publish(s presence.State) {
 		card.Trust = p.trust()
 	}
 	if p.consents != nil {
-		card.Consents = p.consents.Wire()
+		card.Consents, card.ConsentsLost = p.consents.Wire(), p.consents.Lost()
 	}
 	if len(s.Sessions) > 0 {
 		card.LeaseMS = lease(sinceBoot())

@@ -131,6 +131,9 @@ func (d ward) SetConsent(of session.Session, resource []byte) error {
 		}
 		why = "given"
 	}
+	if d.consents.Lost() {
+		return notKept()
+	}
 	err := d.trace.record(audit.Event{
 		Kind: audit.Consent, At: time.Now(), Session: of.ID, Patient: of.Number, Role: of.Role, Room: of.Room, Reader: of.Reader,
 		Device: of.Device, Why: why, Statement: resource,

@@ -98,32 +98,59 @@ type Book struct {
 	path string
 
 	mu   sync.Mutex
+	lost bool
 	said map[string]json.RawMessage // pseudonym → Consent, as given
 }
 
 // ErrFull is returned when no more patients can narrow their record here.
 var ErrFull = fmt.Errorf("consents: there is room for %d patients", maxPatients)
 
-// Open reads the book at path. One that can't be read is an error: going on
-// without would show records to whom they must not be.
+// ErrLost is returned while what patients said can't be read.
+var ErrLost = errors.New("consents can't be read")
+
+// Open reads the book at path. One that can't be read is returned beside the error,
+// as lost: whoever has it must show no more than if anybody might have narrowed
+// anything.
 func Open(path string) (*Book, error) {
-	b := &Book{path: path, said: map[string]json.RawMessage{}}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b, nil
+	b := &Book{path: path, lost: true}
+	return b, b.Read()
+}
+
+// Read reads a lost book once more; one that is not lost is left alone.
+func (b *Book) Read() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.lost {
+		return nil
 	}
-	if err == nil {
-		err = json.Unmarshal(data, &b.said)
+	said := map[string]json.RawMessage{}
+	data, err := os.ReadFile(b.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case err == nil:
+		err = json.Unmarshal(data, &said)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read consents: %w", err)
+		return fmt.Errorf("read consents: %w", err)
 	}
-	for patient, body := range b.said {
+	for patient, body := range said {
 		if _, err := Parse(body); err != nil {
-			return nil, fmt.Errorf("read consents: of %s: %w", patient, err)
+			return fmt.Errorf("read consents: of %s: %w", patient, err)
 		}
 	}
-	return b, nil
+	b.lost, b.said = false, said
+	if said == nil { // the file says null
+		b.said = map[string]json.RawMessage{}
+	}
+	return nil
+}
+
+// Lost says that what patients said can't be read.
+func (b *Book) Lost() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lost
 }
 
 // Get returns a patient's Consent, byte for byte but for white space.
@@ -141,6 +168,9 @@ func (b *Book) Get(patient string) ([]byte, bool) {
 func (b *Book) Set(patient string, body []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.lost { // it would replace what the others said
+		return ErrLost
+	}
 	old, was := b.said[patient]
 	if body == nil {
 		delete(b.said, patient)

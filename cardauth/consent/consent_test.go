@@ -85,8 +85,21 @@ func TestBookOnABadDisk(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(path); err == nil {
+		lost, err := Open(path)
+		if err == nil || !lost.Lost() {
 			t.Errorf("%s was read", text)
+		}
+		if err := lost.Set("ana", []byte(deny)); !errors.Is(err, ErrLost) {
+			t.Errorf("a lost book took a word: %v", err)
+		}
+		if data, _ := os.ReadFile(path); string(data) != text {
+			t.Errorf("the file was replaced: %s", data)
+		}
+		if err := os.WriteFile(path, []byte(`{"luis":`+deny+`}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := lost.Read(); err != nil || lost.Lost() || len(lost.Wire()) != 1 {
+			t.Errorf("brought back: %v", err)
 		}
 	}
 	for i := range maxPatients {

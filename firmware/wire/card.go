@@ -12,7 +12,10 @@ type Card struct {
 	KeyBy    string    `json:"key_by,omitempty"` // what holds the one that signs: "tpm" or "software: REASON"
 	Care     []Care    `json:"care,omitempty"`
 	Consents []Consent `json:"consents,omitempty"`
-	Trust    Trust     `json:"trust"`
+	// ConsentsLost says that it can't be read what patients said: anybody may have
+	// narrowed anything.
+	ConsentsLost bool  `json:"consents_lost,omitempty"`
+	Trust        Trust `json:"trust"`
 	// ReadsNeedCare is the site's rule that a doctor reads only what may also
 	// be written.
 	ReadsNeedCare bool `json:"reads_need_care,omitempty"`

@@ -42,7 +42,7 @@ func (g Grant) NeedsOwner() bool {
 	switch {
 	case r == nil:
 		return false
-	case g.Role == wire.RolePatient, g.op.Writes():
+	case g.Role == wire.RolePatient, g.op.Writes(), r.lost:
 		return true
 	case g.Role != wire.RoleDoctor:
 		return len(r.consents) > 0
@@ -88,6 +88,8 @@ func (g Grant) Over(o Owner) (purpose string, err error) {
 	}
 	r := g.roster
 	switch {
+	case r.lost && (g.op.Writes() || !cares):
+		return "", refuse(ConsentsLost)
 	case r.grade == emergency, r.grade == restricted && g.op.Writes():
 		return "", refuse(StaleTrust)
 	case !cares && (g.op.Writes() || r.strict && g.Role == wire.RoleDoctor):

@@ -22,6 +22,7 @@ const (
 	NoCare       Reason = "no-care"       // neither the patient's card nor an emergency
 	Narrowed     Reason = "consent"       // the patient said that this professional may not
 	Unsure       Reason = "owner-unknown" // it can't be told now whose it is
+	ConsentsLost Reason = "consents-lost" // what patients said can't be read
 	StaleTrust   Reason = "stale-trust"   // revoked cards are not known well enough any more
 )
 
@@ -56,6 +57,8 @@ func (r *Refusal) Error() string {
 		return "the patient has chosen that you may not see this; in an emergency say so, and the patient will be told"
 	case Unsure:
 		return "whose record this is can't be told now, and this patient or another has narrowed who may see it: declare an emergency if it is one"
+	case ConsentsLost:
+		return "it can't be read now who may see what: have the patient's card put in, declare an emergency if it is one, and call support"
 	case StaleTrust:
 		return "the list of revoked cards is too old for this: declare an emergency if it is one, and have support bring a new list"
 	}
@@ -66,7 +69,7 @@ func (r *Refusal) Error() string {
 // else is 401.
 func (r *Refusal) Known() bool {
 	switch r.Reason {
-	case Role, Scope, OtherPatient, NoCare, Narrowed, Unsure, StaleTrust:
+	case Role, Scope, OtherPatient, NoCare, Narrowed, Unsure, ConsentsLost, StaleTrust:
 		return true
 	}
 	return false

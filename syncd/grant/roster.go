@@ -21,6 +21,7 @@ type Roster struct {
 	care     map[string][]wire.Care // by session of the doctor
 	consents map[string]wire.Consent
 	grade    string // of what is known about revoked cards
+	lost     bool   // consents: nobody knows what was said
 	strict   bool   // reading wants care too
 	names    []byte // key of the pseudonyms
 	lease    time.Duration
@@ -34,7 +35,7 @@ func NewRoster(c *wire.Card) (*Roster, error) {
 	r := &Roster{
 		keys: map[string]*ecdsa.PublicKey{}, sessions: map[string]wire.Session{},
 		care: map[string][]wire.Care{}, consents: map[string]wire.Consent{},
-		grade: c.Trust.Grade, strict: c.ReadsNeedCare, lease: time.Duration(c.LeaseMS) * time.Millisecond,
+		grade: c.Trust.Grade, strict: c.ReadsNeedCare, lost: c.ConsentsLost, lease: time.Duration(c.LeaseMS) * time.Millisecond,
 	}
 	var bad []error
 	for _, k := range c.Keys.Keys {
