@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,6 +223,50 @@ func TestFailedWrite(t *testing.T) {
 	put(t, s, Record{Event: event(3)})
 	if got := told(open(t, path)); got != `1:{"event":1} 2:{"event":3}` {
 		t.Fatalf("got %s", got)
+	}
+}
+
+// A frame of the same epoch and number that was sealed on another day (the file was
+// put back from a copy in between) does not fit between its neighbours.
+func TestAttackSplicedTrail(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit")
+	s := open(t, path)
+	_, start := s.Status()
+	put(t, s, Record{Event: event(1)})
+	_, first := s.Status()
+	copied, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, Record{Event: event(2)})
+	_, second := s.Status()
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := os.WriteFile(path, copied, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path)
+	for n := 12; n < 15; n++ {
+		put(t, s, Record{Event: event(n)})
+	}
+	s.Close()
+	after, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := first + 4 + int64(binary.BigEndian.Uint32(after[first:]))
+	spliced := slices.Concat(after[:first], before[first:second], after[next:])
+	if start >= first || second-first < 20 {
+		t.Fatalf("frames at %d, %d, %d", start, first, second)
+	}
+	if err := os.WriteFile(path, spliced, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, key); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a frame of another day was taken: %v", err)
 	}
 }
 
