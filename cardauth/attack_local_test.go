@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/pki"
+	"clinicgate/firmware/wire"
+)
+
+// Another program of this box that wants the reader of a live session gets neither
+// the card nor a signature, and the session goes on.
+func TestAttackSecondProcess(t *testing.T) {
+	lab.Require(t, lab.Program("opensc-tool"))
+	d := newDesk(t)
+	d.insert(d.card(d.world.Professionals, "1"))
+	a := d.mustLogin()
+	for range 3 {
+		// SELECT of PIV, as before a signature with the PIN that somebody else has shown.
+		cmd := exec.Command("opensc-tool", "-r", "0", "-s", "00A404000BA000000308000010000100")
+		cmd.Env = d.pcscd.Env()
+		out, err := cmd.CombinedOutput()
+		if err == nil || strings.Contains(string(out), "SW1=0x90") {
+			t.Errorf("another program reached the card: %v %s", err, out)
+		}
+	}
+	time.Sleep(time.Second)
+	if got := d.call(d.ws, "/v1/renew", a.Token, ""); got.Status != http.StatusOK {
+		t.Errorf("the session is over after somebody else tried: %+v", got)
+	}
+}
+
+// pcscd dies while the card is signing: the session ends, and with pcscd back a
+// doctor logs in again.
+func TestAttackKillPcscdInASignature(t *testing.T) {
+	d := newDesk(t)
+	d.insert(d.card(d.world.Professionals, "1"))
+	a := d.mustLogin()
+	d.slot.Hang(true) // the next proof stays in the card
+	time.Sleep(300 * time.Millisecond)
+	d.pcscd.Kill()
+	d.until("no session", func(c *wire.Card) bool { return len(c.Sessions) == 0 })
+	d.refused(d.call(d.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
+	d.slot.Hang(false)
+	if err := d.pcscd.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	d.until("the card after pcscd's restart", reader(wire.ReaderCard))
+	d.mustLogin()
+}
+
+// After a login the PIN is nowhere in cardauth's memory but in the buffers of the
+// connection it came by, which are net/http's and crypto/tls's: the next request on
+// it, the first renewal, writes over those.
+func TestAttackPINInMemory(t *testing.T) {
+	const secret = "73519284"
+	d := newDesk(t)
+	c, err := pivcard.New(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := d.world.Professionals.CardCertificate(pki.Person{Name: "Dr 1", Registration: "1", Profession: pki.Doctor}, 0x9A, c.Public(0x9A))
+	if err == nil {
+		err = c.PutCertificate(0x9A, der)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.insert(c)
+	a := d.login(secret)
+	if a.Status != http.StatusOK {
+		t.Fatalf("login: %+v", a)
+	}
+	if got := d.call(d.ws, "/v1/renew", a.Token, ""); got.Status != http.StatusOK {
+		t.Fatalf("renewal: %+v", got)
+	}
+	time.Sleep(time.Second)
+	if where := inMemory(t, d.program.Process.Pid, "consulting-1"); len(where) == 0 {
+		t.Fatal("what must be in its memory was not found: the search is no good")
+	}
+	for _, at := range inMemory(t, d.program.Process.Pid, secret) {
+		t.Errorf("the PIN is in memory: %s", at)
+	}
+}
+
+// inMemory searches what a process can write to and says where and amid what.
+func inMemory(t *testing.T, pid int, text string) (found []string) {
+	t.Helper()
+	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer maps.Close()
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		var from, to int64
+		var mode string
+		if n, _ := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &mode); n != 3 || !strings.HasPrefix(mode, "rw") {
+			continue
+		}
+		const step = 1 << 20
+		for at := from; at < to; at += step {
+			buf := make([]byte, min(step+64, to-at))
+			n, _ := mem.ReadAt(buf, at) // a hole reads as nothing
+			if i := bytes.Index(buf[:n], []byte(text)); i >= 0 {
+				found = append(found, fmt.Sprintf("%x in %s: %q", at+int64(i), lines.Text(), buf[max(0, i-60):min(n, i+40)]))
+			}
+		}
+	}
+	return found
+}
