@@ -95,4 +95,10 @@ func TestEveryEventIsTraced(t *testing.T) {
 	d.mustLogin()
 	d.remove()
 	d.traced(append(want, "110122 0 Practitioner/2@ws-1", "110123 0 Practitioner/2@ws-1 card-out")...)
+	_, numbers := d.control(http.MethodGet, "/metrics", nil)
+	for _, line := range []string{`cardauth_readers{state="empty"} 1`, `cardauth_sessions{role="doctor"} 0`, `cardauth_sessions_begun_total{role="doctor"} 1`} {
+		if !strings.Contains(numbers, line+"\n") {
+			t.Errorf("metrics lack %s:\n%s", line, numbers)
+		}
+	}
 }

@@ -60,6 +60,10 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	auth.vigil, pub.trust = watch, watch.trust
+	pub.gauge = func(c *wire.Card) {
+		waiting, _ := trace.spool.Status()
+		gauge(&trace.metrics, c, waiting)
+	}
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
 		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Present: auth.present, Publish: pub.publish,
@@ -68,6 +72,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	})
 	control := http.NewServeMux()
 	trace.handOver(control)
+	control.Handle("GET /metrics", &trace.metrics)
 	rooms.control(control)
 	watch.take(control, clinic.Recheck)
 	ring.take(control, clinic.Republish)

@@ -21,6 +21,7 @@ type publisher struct {
 	consents *consent.Book
 	apps     *wire.Apps
 	trust    func() wire.Trust
+	gauge    func(*wire.Card)
 }
 
 // grain is how finely the time of the last proof is published: it moves four
@@ -38,6 +39,9 @@ func (p *publisher) publish(s presence.State) {
 	}
 	if len(s.Sessions) > 0 {
 		card.LeaseMS = lease(sinceBoot())
+	}
+	if p.gauge != nil {
+		p.gauge(card)
 	}
 	if err := p.env.Publish(wire.CardFile, card); err != nil {
 		p.env.Log.Error("publish", "err", err)

@@ -16,6 +16,7 @@ import (
 	"clinicgate/cardauth/spool"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/metric"
 	"clinicgate/firmware/wire"
 )
 
@@ -29,9 +30,10 @@ const (
 // one is told when it is on disk; the ends of sessions, for which nobody waits,
 // are tried until they are.
 type recorder struct {
-	env   *daemon.Env
-	site  string
-	spool *spool.Spool
+	env     *daemon.Env
+	site    string
+	spool   *spool.Spool
+	metrics metric.Set
 
 	mu    sync.Mutex
 	queue []job
@@ -98,6 +100,7 @@ func auditKey(path string) ([]byte, error) {
 
 // happened takes in what the sessions did; it does not block.
 func (r *recorder) happened(events []session.Event) {
+	count(&r.metrics, events)
 	for _, e := range events {
 		r.add(eventOf(e), recordOf(e), nil)
 	}
