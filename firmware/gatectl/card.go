@@ -18,7 +18,7 @@ import (
 
 // cardCommand is what a technician does about the rooms' own workstations.
 func cardCommand(o *options) *cobra.Command {
-	card := &cobra.Command{Use: "card", Short: "card readers at the rooms' own workstations", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
+	card := &cobra.Command{Use: "card", Short: "card readers, sessions, and the rooms' own workstations", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
 		return cmd.Help()
 	}}
 	card.AddCommand(
@@ -33,6 +33,7 @@ func cardCommand(o *options) *cobra.Command {
 				return revokeRoom(cmd.Context(), o, cmd.OutOrStdout(), args[0])
 			}},
 		importCommand(o),
+		cardShowCommand(o),
 	)
 	return card
 }
