@@ -75,7 +75,7 @@ func turns(t *testing.T, bin string) {
 	// The other box has called with a time that is still to come here.
 	floor := time.Now().Add(1200 * time.Millisecond)
 	w.say(true, floor)
-	n = w.await("held back for the clock", time.Second, func(n *wire.Net) bool { return strings.Contains(n.Tunnels[0].Reason, "clock is 1s behind") })
+	w.await("held back for the clock", time.Second, func(n *wire.Net) bool { return strings.Contains(n.Tunnels[0].Reason, "clock is 1s behind") })
 	n = w.await("then called at once", 5*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
 	if called := n.Tunnels[0].Called; !called.After(floor) {
 		t.Errorf("called at %v, not after %v", called, floor)
