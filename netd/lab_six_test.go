@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +20,8 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/netd/advert"
 	"clinicgate/netd/discovery"
+
+	"golang.org/x/net/ipv6"
 )
 
 // The world with IPv6: both providers advertise themselves (dnsmasq) and delegate
@@ -247,7 +252,7 @@ func differ(before, after string) string {
 // sixLiar: provider B claims everything there is to claim and floods its link. What
 // goes by A does not change, and netd stays small.
 func sixLiar(t *testing.T, bin string) {
-	w, _, _ := six(t, bin, nil)
+	w, _, serverB := six(t, bin, nil)
 	routes := func() string {
 		return w.run(w.box, "sh", "-ec", "ip -6 route show default; ip -6 route show table 7100")
 	}
@@ -258,19 +263,25 @@ func sixLiar(t *testing.T, bin string) {
 		return err
 	}))
 	defer liar.Close()
+	serverB.Stop(5 * time.Second) // its port is the liar's now
+	babble := w.babbler()
 	claim := func(p string) advert.Prefix {
 		return advert.Prefix{Prefix: netip.MustParsePrefix(p), OnLink: true, Auto: true, Preferred: time.Hour, Valid: time.Hour}
 	}
 	lies := advert.Advert{Lifetime: time.Hour, Prefer: 1, Prefixes: []advert.Prefix{claim("2001:db8:a::/64"), claim("fd5a:1c3e:9b20::/64"), claim("fe80::/64")}}
-	sent := 0
+	sent, babbled := 0, 0
 	for stop := time.Now().Add(3 * time.Second); time.Now().Before(stop); sent++ {
 		a := lies
 		if sent%4 > 0 {
 			a.Prefixes = []advert.Prefix{claim(fmt.Sprintf("2001:db8:%x:%x::/64", 0x2000+sent>>16, sent&0xffff))}
 		}
 		w.must(liar.Advertise(a, netip.Addr{}))
+		babbled += babble(sent)
 	}
-	t.Logf("%d advertisements in 3 s", sent)
+	t.Logf("%d advertisements in 3 s, and %d pieces of nonsense", sent, babbled)
+	if babbled < sent {
+		t.Error("too little nonsense to prove anything")
+	}
 	time.Sleep(300 * time.Millisecond)
 	if after := routes(); after != before {
 		t.Errorf("routes:\n%s\nwant:\n%s", after, before)
@@ -288,6 +299,49 @@ func sixLiar(t *testing.T, bin string) {
 	// Beyond the link nobody is heard at all.
 	if n := w.await("still up", time.Second, func(n *wire.Net) bool { return n.Uplinks[0].IPv6.Usable }); n.Uplinks[0].IPv6.Gateway == n.Uplinks[1].IPv6.Gateway {
 		t.Errorf("got %+v", n.Uplinks)
+	}
+}
+
+// babbler sends the box from provider B what no router and no DHCPv6 server would:
+// messages cut short, options that run over, numbers drawn at random, of all lengths.
+func (w *world) babbler() func(n int) (sent int) {
+	var routers, servers net.PacketConn
+	w.must(w.ispB.Do(func() (err error) {
+		if routers, err = net.ListenPacket("ip6:ipv6-icmp", "::"); err != nil {
+			return err
+		}
+		p := ipv6.NewPacketConn(routers)
+		link, err := net.InterfaceByName("box")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(p.SetMulticastHopLimit(255), p.SetHopLimit(255), p.SetMulticastInterface(link)); err != nil {
+			return err
+		}
+		servers, err = net.ListenPacket("udp6", "[::]:547")
+		return err
+	}))
+	w.t.Cleanup(func() { routers.Close(); servers.Close() })
+	box := net.ParseIP(w.linkLocal("wan2"))
+	dice := rand.New(rand.NewPCG(1, 2))
+	return func(n int) (sent int) {
+		b := make([]byte, 4+dice.IntN(1200))
+		for i := range b {
+			b[i] = byte(dice.Uint32())
+		}
+		b[0], b[1] = 134, 0 // a router advertisement
+		if len(b) > 20 && n%2 == 0 {
+			copy(b[16:], []byte{[]byte{3, 5, 25, 31}[n/2%4], byte(n % 7)}) // a known option of a wrong length
+		}
+		// A queue may be full.
+		if _, err := routers.WriteTo(b, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: "box"}); err == nil {
+			sent++
+		}
+		b[0] = []byte{2, 7, 10, 13}[n%4] // advertise, reply, reconfigure, relay
+		if _, err := servers.WriteTo(b, &net.UDPAddr{IP: box, Port: 546, Zone: "box"}); err == nil {
+			sent++
+		}
+		return sent
 	}
 }
 
