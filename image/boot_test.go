@@ -93,6 +93,12 @@ func expect(t *testing.T, vm *qemu.VM, pattern string) []string {
 // keys of its own.
 func siteStick(t *testing.T, more string) string {
 	t.Helper()
+	return siteStickOf(t, func(site string) string { return site + more })
+}
+
+// siteStickOf makes one with what edit makes of the example.
+func siteStickOf(t *testing.T, edit func(site string) string) string {
+	t.Helper()
 	dir := t.TempDir()
 	world, err := pki.New(time.Now())
 	if err != nil {
@@ -111,7 +117,7 @@ func siteStick(t *testing.T, more string) string {
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(dir, "secrets", "netd"), 0o755),
 		os.WriteFile(filepath.Join(dir, "secrets", "netd", "hub.key"), []byte(base64.StdEncoding.EncodeToString(key)), 0o600),
-		os.WriteFile(filepath.Join(dir, "site.toml"), append(example, more...), 0o644),
+		os.WriteFile(filepath.Join(dir, "site.toml"), []byte(edit(string(example))), 0o644),
 		world.WriteAnchors(filepath.Join(dir, "anchors")),
 		gateway.Write(filepath.Join(dir, "secrets", "cardauth"), "tls"),
 		gateway.Write(filepath.Join(dir, "secrets", "syncd"), "tls"),
