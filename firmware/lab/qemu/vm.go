@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"clinicgate/board"
 )
 
 // VM is a running machine. Its methods are safe for concurrent use, but only one
@@ -96,8 +98,24 @@ func (vm *VM) connect() error {
 	if err != nil {
 		return err
 	}
-	vm.qmp, err = greet(control)
-	return err
+	if vm.qmp, err = greet(control); err != nil {
+		return err
+	}
+	return vm.unplug()
+}
+
+// unplug takes the link from ports without a cable: what the machine sent there
+// would wait for ever, and its kernel complain.
+func (vm *VM) unplug() error {
+	for _, p := range board.QEMUx86_64.Ports {
+		if _, plugged := vm.cfg.Cables[p.Role]; plugged {
+			continue
+		}
+		if err := vm.Link(p.Role, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Kill pulls the power plug: nothing in the machine gets to run once more. It
