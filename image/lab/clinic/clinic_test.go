@@ -96,7 +96,7 @@ func TestTheWorldWithoutTheBox(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
-	if code, body := get(EHRBase+"/Patient", ""); code != 200 || strings.Count(body, `"resourceType":"Patient"`) != 2 {
+	if code, body := get(EHRBase+"/Patient", ""); code != 200 || strings.Count(body, `"resourceType":"Patient"`) != 3 {
 		t.Errorf("EHR: %d %.300s", code, body)
 	}
 	if code, _ := get(Hospital+"/dicom-web/studies", ""); code != 401 {

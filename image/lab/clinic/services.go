@@ -33,7 +33,8 @@ func (c *Clinic) startISPA(ctx context.Context) error {
 	return p.WaitLine(ctx, "DHCP, IP range")
 }
 
-// startEHR starts the cloud's FHIR server with two patients.
+// startEHR starts the cloud's FHIR server with two patients and their records, and
+// one that has an ECG.
 func (c *Clinic) startEHR(ctx context.Context) (err error) {
 	var bundles []string
 	for _, name := range []string{"practitioners", "hospitals", "alva-dickinson", "cecelia-romaguera"} {
