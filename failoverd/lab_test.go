@@ -168,7 +168,7 @@ func (c *clinic) nodeWith(name, cidr, groups string) *node {
 // nodeIdle makes one that does not run yet.
 func (c *clinic) nodeIdle(name, cidr, groups string) *node {
 	c.t.Helper()
-	n := &node{c: c, space: c.join(name, cidr), dir: c.t.TempDir()}
+	n := &node{c: c, space: c.join(name, cidr), dir: c.t.TempDir(), urgent: true}
 	for dir := n.dir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		c.check(os.Chmod(dir, 0o755))
 	}
