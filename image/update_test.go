@@ -25,7 +25,6 @@ type field struct {
 	cfg   qemu.Config
 	dir   string // the depot
 	files built  // of the release the box came with
-	n     int    // releases made
 }
 
 const depotPort = "8090"

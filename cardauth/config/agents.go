@@ -26,7 +26,7 @@ func agents(f *site.File, s agentsSection) (Agents, error) {
 			return Agents{}, f.Errorf("card.agents.listen", "got %q, want an address and port such as \":8445\"", s.Listen)
 		}
 	}
-	return Agents{s.Listen}, nil
+	return Agents(s), nil
 }
 
 // agentReader checks a reader of a room's workstation.

@@ -16,8 +16,10 @@ func TestBind(t *testing.T) {
 	m.sessions["s"] = &Session{ID: "s", Since: now}
 	before, _ := m.Live("s")
 	for i := range maxKeys + 2 {
-		if !m.Bind("s", fmt.Sprint("jkt:", i)) || !m.Bind("s", fmt.Sprint("jkt:", i)) {
-			t.Fatal("the session does not live")
+		for range 2 { // twice is once
+			if !m.Bind("s", fmt.Sprint("jkt:", i)) {
+				t.Fatal("the session does not live")
+			}
 		}
 	}
 	s, _ := m.Live("s")

@@ -68,7 +68,6 @@ type Spool struct {
 	file  *os.File
 	size  int64
 	epoch [16]byte
-	first uint64 // number of the first frame in the file
 	next  uint64
 	prev  [sha256.Size]byte
 	kept  []kept            // not acknowledged
