@@ -101,7 +101,10 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	case len(way.Shares) > 0 && !handshake(bufs):
 		return b.deal(m, bufs, way, addr)
 	}
-	for _, i := range way.All {
+	for n, i := range way.All {
+		if n > 0 && handshake(bufs) {
+			time.Sleep(apart)
+		}
 		err = better(err, b.paths[i].send(m, bufs, addr))
 	}
 	if few := small(bufs, way); len(few) > 0 {
@@ -115,12 +118,21 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 	return err
 }
 
+// apart is the time between copies of a handshake message. A hub that is handed two
+// at the same time takes both, on two processors: it answers twice, forgets what it
+// said first, and nothing is understood until the next handshake, 15 s later. One
+// that comes this much later finds the first done and is dropped.
+const apart = 10 * time.Millisecond
+
 // call sends a handshake initiation by every path, each with its own cookie.
 func (b *bind) call(m *train.Batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
 	b.calls.note(to, msg)
 	err, now := errNoPath, time.Now()
 	b.called.Store(now.UnixNano())
-	for _, i := range union(way.All, way.Small) {
+	for n, i := range union(way.All, way.Small) {
+		if n > 0 {
+			time.Sleep(apart)
+		}
 		p := b.paths[i]
 		err = better(err, p.send(m, [][]byte{p.jar.stamp(to, msg, now)}, net.UDPAddrFromAddrPort(to)))
 	}

@@ -32,6 +32,7 @@ type calls struct {
 	mu   sync.Mutex
 	keys map[netip.AddrPort][32]byte
 	mac1 map[netip.AddrPort][16]byte
+	once once // handshakes that came in
 }
 
 func newCalls() *calls {

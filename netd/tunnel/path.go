@@ -158,6 +158,10 @@ func (p *path) receive(bufs [][]byte, sizes []int, eps []conn.Endpoint) (int, er
 				sizes[i] = 0 // not for WireGuard
 				continue
 			}
+			if p.calls.once.again(bufs[i][:sizes[i]]) {
+				sizes[i] = 0 // a copy, by another path
+				continue
+			}
 			if sizes[i] == cookieSize && bufs[i][0] == typeCookie {
 				if value, ok := p.calls.open(from.AddrPort, bufs[i][:cookieSize]); ok {
 					p.jar.put(from.AddrPort, value, time.Now())
