@@ -123,15 +123,7 @@ func (a *Anchors) Holder(cert *x509.Certificate, rules Rules, now time.Time) (Ho
 	if len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 {
 		return Holder{}, fmt.Errorf("%w: extended key usage lacks clientAuth", ErrUsage)
 	}
-	number := cert.Subject.SerialNumber
-	if !registration.MatchString(number) {
-		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
-	}
-	role, err := roleOf(cert, rules.Roles, number)
-	if err != nil {
-		return Holder{}, err
-	}
-	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+	return professional(cert, rules)
 }
 
 // oidCardAuth is the use of a key that says its card is there (FIPS 201-3, PIV
@@ -155,11 +147,7 @@ func (a *Anchors) Patient(cert *x509.Certificate, policy x509.OID, now time.Time
 	if !use {
 		return Holder{}, fmt.Errorf("%w: extended key usage lacks clientAuth and card authentication", ErrUsage)
 	}
-	number := cert.Subject.SerialNumber
-	if !registration.MatchString(number) {
-		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
-	}
-	return Holder{wire.RolePatient, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+	return named(cert, wire.RolePatient)
 }
 
 // Signer returns whose signatures the certificate stands for: a professional's,
@@ -171,15 +159,7 @@ func (a *Anchors) Signer(cert *x509.Certificate, rules Rules, now time.Time) (Ho
 	if cert.IsCA || cert.KeyUsage&x509.KeyUsageContentCommitment == 0 {
 		return Holder{}, fmt.Errorf("%w: it is a CA's, or key usage lacks contentCommitment", ErrUsage)
 	}
-	number := cert.Subject.SerialNumber
-	if !registration.MatchString(number) {
-		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
-	}
-	role, err := roleOf(cert, rules.Roles, number)
-	if err != nil {
-		return Holder{}, err
-	}
-	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
+	return professional(cert, rules)
 }
 
 // Present returns which professional's card a certificate of its key for presence
@@ -191,13 +171,28 @@ func (a *Anchors) Present(cert *x509.Certificate, rules Rules, now time.Time) (H
 	if cert.IsCA || cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 || !slices.ContainsFunc(cert.UnknownExtKeyUsage, oidCardAuth.Equal) {
 		return Holder{}, fmt.Errorf("%w: it is a CA's, or lacks digitalSignature or card authentication", ErrUsage)
 	}
+	return professional(cert, rules)
+}
+
+// professional is who a professional's certificate names, with the role that its
+// Admission extension gives to the same number.
+func professional(cert *x509.Certificate, rules Rules) (Holder, error) {
+	h, err := named(cert, "")
+	if err != nil {
+		return Holder{}, err
+	}
+	h.Role, err = roleOf(cert, rules.Roles, h.Registration)
+	if err != nil {
+		return Holder{}, err
+	}
+	return h, nil
+}
+
+// named is who a certificate names, in a role.
+func named(cert *x509.Certificate, role string) (Holder, error) {
 	number := cert.Subject.SerialNumber
 	if !registration.MatchString(number) {
 		return Holder{}, fmt.Errorf("%w: subject serialNumber has %d characters", ErrIdentity, len(number))
-	}
-	role, err := roleOf(cert, rules.Roles, number)
-	if err != nil {
-		return Holder{}, err
 	}
 	return Holder{role, number, sha256.Sum256(cert.RawSubjectPublicKeyInfo)}, nil
 }
