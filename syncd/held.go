@@ -16,30 +16,17 @@ import (
 	"clinicgate/syncd/trail"
 )
 
-// heldItem is a held upload for a technician: nothing in it names a patient.
-type heldItem struct {
-	ID       string    `json:"id"`
-	Kind     string    `json:"kind"`
-	Origin   string    `json:"origin"`
-	Lane     string    `json:"lane"`
-	Bytes    int64     `json:"bytes"`
-	Accepted time.Time `json:"accepted"`
-	Held     time.Time `json:"held"`
-	Where    string    `json:"where,omitempty"`
-	Why      string    `json:"why"`
-}
-
 // queueRoutes adds what a person may ask of the queue on the control socket.
 func (s *state) queueRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /queue/held", func(w http.ResponseWriter, _ *http.Request) {
-		all := []heldItem{}
+		all := []wire.HeldUpload{}
 		for _, b := range s.queue.List(queue.Held) {
-			all = append(all, heldItem{b.ID.String(), b.Kind, b.Origin, b.Lane.String(), b.Size, b.Accepted, b.Changed, b.Where, b.Why})
+			all = append(all, wire.HeldUpload{
+				ID: b.ID.String(), Kind: b.Kind, Origin: b.Origin, Lane: b.Lane.String(), Bytes: b.Size,
+				Accepted: b.Accepted, Held: b.Changed, Where: b.Where, Why: b.Why,
+			})
 		}
-		reply(w, http.StatusOK, struct {
-			V     int        `json:"v"`
-			Items []heldItem `json:"items"`
-		}{1, all})
+		reply(w, http.StatusOK, wire.HeldUploads{V: 1, Items: all})
 	})
 	mux.HandleFunc("POST /queue/{id}/release", s.release)
 	mux.HandleFunc("POST /queue/verify", s.verify)
@@ -74,10 +61,7 @@ func (s *state) release(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.env.Log.Info("released", "item", b.ID, "was", b.Why)
-	reply(w, http.StatusOK, struct {
-		V  int    `json:"v"`
-		ID string `json:"id"`
-	}{1, b.ID.String()})
+	reply(w, http.StatusOK, wire.ReleasedUpload{V: 1, ID: b.ID.String()})
 }
 
 // heldBy finds a held upload by the beginning of its number.
@@ -118,14 +102,10 @@ func (s *state) verify(w http.ResponseWriter, r *http.Request) {
 			Do: "call support before anything else: an upload may be lost on this disk",
 		})
 	}
-	reply(w, http.StatusOK, struct {
-		V         int            `json:"v"`
-		Invariant string         `json:"invariant"`
-		Items     map[string]int `json:"items"`
-		Bytes     int64          `json:"bytes"`
-		Segments  int            `json:"segments"`
-		Problems  []string       `json:"problems"`
-	}{1, queue.Invariant, items, report.Bytes, report.Segments, append([]string{}, report.Problems...)})
+	reply(w, http.StatusOK, wire.VerifiedQueue{
+		V: 1, Invariant: queue.Invariant, Items: items, Bytes: report.Bytes, Segments: report.Segments,
+		Problems: append([]string{}, report.Problems...),
+	})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

@@ -116,7 +116,7 @@ func cardauth(o *options, limit time.Duration) ask.Peer {
 	return ask.Peer{Run: o.source.Run, Name: "cardauth", Limit: 1 << 20, Time: limit}
 }
 
-// itsWords is a refusal as cardauth itself words it.
+// itsWords is a refusal as the program itself words it: {"error": ...}.
 func itsWords(err error) error {
 	var said struct{ Error string }
 	if no := (*ask.Refusal)(nil); errors.As(err, &no) && json.Unmarshal(no.Body, &said) == nil && said.Error != "" {

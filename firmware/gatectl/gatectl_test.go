@@ -88,6 +88,9 @@ func standIn(name string, args []string) int {
 	if err == nil && name == "netd" {
 		err = serveNetd(runDir)
 	}
+	if err == nil && name == "syncd" {
+		err = serveSyncd(runDir)
+	}
 	if err == nil {
 		now := time.Now().UTC().Format(time.RFC3339)
 		text := strings.NewReplacer(`"pid": 140`, fmt.Sprintf(`"pid": %d`, os.Getpid()), "2026-11-22T08:30:00Z", now).Replace(string(file))
@@ -104,6 +107,33 @@ func standIn(name string, args []string) int {
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	<-stop
 	return 0
+}
+
+// serveSyncd holds one upload until it is released, and finds a hole then.
+func serveSyncd(runDir string) error {
+	l, err := net.Listen("unix", filepath.Join(runDir, "syncd.sock"))
+	if err != nil {
+		return err
+	}
+	const held = `{"id":"eac3a17f926a171dc238be7188985905","kind":"scp-ecg","origin":"monitor1","why":"patient: no-such-patient"}`
+	mux, there := http.NewServeMux(), true
+	mux.HandleFunc("GET /queue/held", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"v":1,"items":[%s]}`, map[bool]string{true: held}[there])
+	})
+	mux.HandleFunc("POST /queue/{id}/release", func(w http.ResponseWriter, r *http.Request) {
+		if !there || r.URL.Query().Get("by") != "anna" {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"error":"no upload of that number is held"}`)
+			return
+		}
+		there = false
+		fmt.Fprint(w, `{"v":1,"id":"eac3a17f926a171dc238be7188985905"}`)
+	})
+	mux.HandleFunc("POST /queue/verify", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"v":1,"invariant":"all is here","items":{"held":1},"segments":2,"problems":[%s]}`, map[bool]string{false: `"segment 2: a hole"`}[there])
+	})
+	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
+	return nil
 }
 
 // serveFailoverd hands over once, and refuses then.

@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"clinicgate/firmware/gatectl/ask"
 	"clinicgate/firmware/status"
+	"clinicgate/firmware/wire"
 )
 
 // How long syncd may take: to list, and to read the whole queue.
@@ -39,21 +41,8 @@ func queueCommand(o *options) *cobra.Command {
 }
 
 func showHeld(ctx context.Context, o *options, out io.Writer) error {
-	var got struct {
-		V     int `json:"v"`
-		Items []struct {
-			ID       string    `json:"id"`
-			Kind     string    `json:"kind"`
-			Origin   string    `json:"origin"`
-			Lane     string    `json:"lane"`
-			Bytes    int64     `json:"bytes"`
-			Accepted time.Time `json:"accepted"`
-			Held     time.Time `json:"held"`
-			Where    string    `json:"where,omitempty"`
-			Why      string    `json:"why"`
-		} `json:"items"`
-	}
-	if err := askDaemon(ctx, o, "syncd", http.MethodGet, "/queue/held", quickAnswer, &got); err != nil {
+	var got wire.HeldUploads
+	if err := askSyncd(ctx, o, quickAnswer, http.MethodGet, "/queue/held", &got); err != nil {
 		return err
 	}
 	if o.json {
@@ -76,12 +65,9 @@ func releaseUpload(o *options) *cobra.Command {
 			if by == "" {
 				by = login()
 			}
-			var got struct {
-				V  int    `json:"v"`
-				ID string `json:"id"`
-			}
+			var got wire.ReleasedUpload
 			path := "/queue/" + url.PathEscape(args[0]) + "/release?by=" + url.QueryEscape(by)
-			if err := askDaemon(cmd.Context(), o, "syncd", http.MethodPost, path, quickAnswer, &got); err != nil {
+			if err := askSyncd(cmd.Context(), o, quickAnswer, http.MethodPost, path, &got); err != nil {
 				return err
 			}
 			if o.json {
@@ -95,6 +81,12 @@ func releaseUpload(o *options) *cobra.Command {
 	return cmd
 }
 
+// askSyncd makes one request on syncd's control socket; its no comes back as it
+// words it.
+func askSyncd(ctx context.Context, o *options, limit time.Duration, method, path string, into any) error {
+	return itsWords(ask.Peer{Run: o.source.Run, Name: "syncd", Limit: 4 << 20, Time: limit}.JSON(ctx, method, path, nil, into))
+}
+
 // login is who works at this console.
 func login() string {
 	if u, err := user.Current(); err == nil {
@@ -105,15 +97,8 @@ func login() string {
 
 // verifyQueue exits with 1 when something is not as it must be.
 func verifyQueue(ctx context.Context, o *options, out io.Writer) error {
-	var got struct {
-		V         int            `json:"v"`
-		Invariant string         `json:"invariant"`
-		Items     map[string]int `json:"items"`
-		Bytes     int64          `json:"bytes"`
-		Segments  int            `json:"segments"`
-		Problems  []string       `json:"problems"`
-	}
-	if err := askDaemon(ctx, o, "syncd", http.MethodPost, "/queue/verify", verifyAnswer, &got); err != nil {
+	var got wire.VerifiedQueue
+	if err := askSyncd(ctx, o, verifyAnswer, http.MethodPost, "/queue/verify", &got); err != nil {
 		return err
 	}
 	if o.json {
