@@ -57,8 +57,21 @@ const (
 	maxTargets   = 2 << 20
 )
 
+// scratch makes a folder to ask in. One that a power cut has left is removed.
+func (c Client) scratch() (string, error) {
+	const prefix = "asking-"
+	left, err := filepath.Glob(filepath.Join(c.Dir, prefix+"*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	if err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(c.Dir, prefix)
+}
+
 // Wanted returns the release this box's ring is to run, and the ring's state. The
-// caller decides whether the box is among its percent.
+// caller decides whether the box is among its percent, and asks once at a time.
 func (c Client) Wanted(ctx context.Context) (r release.Release, ring release.Ring, err error) {
 	// The TUF library panics on some metadata that is not of its shape, before it
 	// has looked at a signature.
@@ -67,7 +80,7 @@ func (c Client) Wanted(ctx context.Context) (r release.Release, ring release.Rin
 			err = fmt.Errorf("release metadata: not of TUF's shape: %v", p)
 		}
 	}()
-	scratch, err := os.MkdirTemp(c.Dir, "asking-")
+	scratch, err := c.scratch()
 	if err != nil {
 		return r, ring, fmt.Errorf("release metadata: %w", err)
 	}
