@@ -20,6 +20,7 @@ import (
 	"clinicgate/firmware/durable"
 	"clinicgate/firmware/efi"
 	"clinicgate/firmware/efivar"
+	"clinicgate/firmware/release"
 	"clinicgate/firmware/slot"
 )
 
@@ -121,17 +122,14 @@ func (f Firmware) install(s slot.Name, name string, image io.Reader, sum [sha256
 	}
 }
 
-// maxImage bounds a kernel image; the ESP holds four of them.
-const maxImage = 64 << 20
-
 func write(path string, image io.Reader) error {
 	out, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("install kernel image: %w", err)
 	}
-	n, err := io.Copy(out, io.LimitReader(image, maxImage+1))
-	if err == nil && n > maxImage {
-		err = fmt.Errorf("got more than %d bytes", maxImage)
+	n, err := io.Copy(out, io.LimitReader(image, release.MaxKernel+1))
+	if err == nil && n > release.MaxKernel {
+		err = fmt.Errorf("got more than %d bytes", release.MaxKernel)
 	}
 	if err == nil {
 		err = out.Sync()

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 
 	"clinicgate/firmware/verity"
@@ -59,13 +58,17 @@ func Path(board, version string) string { return path.Join(board, version, "rele
 // RingPath is a ring's place among the targets.
 func RingPath(board, ring string) string { return path.Join(ringsFolder, board, ring+".json") }
 
-// Names of versions, boards, rings and files become parts of paths and of boot
-// entries: nothing else may be in them.
-var name = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`)
+// Bounds of a release's images in bytes; a box's slots may hold less.
+const (
+	MaxKernel = 64 << 20
+	MaxRoot   = 1 << 30
+)
 
-// Name checks what becomes part of a path.
+// Name checks what becomes part of a path: names of versions, boards, rings and
+// files. Nothing else may be in them.
 func Name(what, got string) error {
-	if !name.MatchString(got) || strings.Contains(got, "..") {
+	odd := strings.Trim(got, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
+	if got == "" || len(got) > 64 || odd != "" || strings.ContainsAny(got[:1], "._-") || strings.Contains(got, "..") {
 		return fmt.Errorf("%s: got %.80q, want up to 64 letters, digits, dots, dashes", what, got)
 	}
 	return nil
@@ -86,17 +89,24 @@ func Parse(text []byte, board, version string) (Release, error) {
 		if !ok {
 			return r, fmt.Errorf("release %s: lacks the image %s", version, want)
 		}
-		if err := i.check(); err != nil {
+		limit := int64(MaxKernel)
+		if want == "root" {
+			limit = MaxRoot
+		}
+		if err := i.check(limit); err != nil {
 			return r, fmt.Errorf("release %s: image %s: %w", version, want, err)
 		}
 	}
 	return r, nil
 }
 
-func (i Image) check() error {
+func (i Image) check(limit int64) error {
 	tree, err := i.Tree()
 	if err != nil {
 		return err
+	}
+	if i.Length > limit {
+		return fmt.Errorf("length: got %d, want %d at most", i.Length, limit)
 	}
 	if i.Length <= (tree.Blocks-1)*verity.Block || i.Length > tree.Blocks*verity.Block {
 		return fmt.Errorf("length: got %d, want one that fills %d blocks", i.Length, tree.Blocks)

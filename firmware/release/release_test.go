@@ -24,6 +24,7 @@ func TestParse(t *testing.T) {
 		{`"board":"qemu-x86_64"`, `"board":"toaster"`, `got one for board "toaster"`},
 		{`"b.efi":`, `"c.efi":`, "lacks the image b.efi"},
 		{`"length":5000`, `"length":4096`, "want one that fills 2 blocks"},
+		{`"length":5000`, `"length":1073741825`, "want 1073741824 at most"},
 		{`"length":5000`, `"length":8193`, "want one that fills 2 blocks"},
 		{`:2"`, `:0"`, "blocks"},
 		{`"file":"root.img"`, `"file":"../root.img"`, "file: got"},
@@ -44,6 +45,25 @@ func TestParseRing(t *testing.T) {
 	for _, bad := range []string{`{`, `{"version":"1.0","percent":101}`, `{"version":"1.0","percent":-1}`, `{"version":"../1"}`, `{"version":"a..b"}`, `{"version":""}`} {
 		if r, err := ParseRing([]byte(bad)); err == nil {
 			t.Errorf("%s: got %+v", bad, r)
+		}
+	}
+}
+
+// A kernel image that no system partition could hold is refused before it is fetched.
+func TestParseBoundsTheKernel(t *testing.T) {
+	text := strings.Replace(good, image("a.efi"), strings.NewReplacer(":2\"", ":16385\"", "5000", "67108865").Replace(image("a.efi")), 1)
+	if _, err := Parse([]byte(text), board, "1.0"); err == nil || !strings.Contains(err.Error(), "image a.efi: length: got 67108865, want 67108864 at most") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestName(t *testing.T) {
+	for got, ok := range map[string]bool{
+		"1.4.0": true, "qemu-x86_64": true, "A": true, strings.Repeat("x", 64): true,
+		"": false, ".": false, "-x": false, "_x": false, "a..b": false, "a/b": false, "a b": false, "a\x1b[2J": false, "é": false, strings.Repeat("x", 65): false,
+	} {
+		if err := Name("version", got); (err == nil) != ok {
+			t.Errorf("%q: got %v", got, err)
 		}
 	}
 }

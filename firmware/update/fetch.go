@@ -100,11 +100,28 @@ func (u *updater) fetch(ctx context.Context, depot source.Web, r release.Release
 		return fmt.Errorf("open slot %s: %w", to, err)
 	}
 	defer part.Close()
+	if err := fits(part, r.Images["root"]); err != nil {
+		return fmt.Errorf("slot %s: %w", to, err)
+	}
 	u.change(func(s *wire.Update) { s.Fetched, s.Done, s.Of = 0, 0, 0 })
 	if err := u.bring(ctx, depot, r, "root", part, running); err != nil {
 		return err
 	}
 	return u.fetchKernel(ctx, depot, r, to)
+}
+
+// fits says whether an image and its tree have room in a partition, before a byte
+// of it is fetched.
+func fits(part io.Seeker, image release.Image) error {
+	tree, err := image.Tree()
+	if err != nil {
+		return err
+	}
+	room, err := part.Seek(0, io.SeekEnd)
+	if err == nil && tree.Size() > room {
+		err = fmt.Errorf("the release's root filesystem has %d bytes, there is room for %d", tree.Size(), room)
+	}
+	return err
 }
 
 // fetchKernel brings the slot's kernel image, with the running one as its seed.
