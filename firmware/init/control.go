@@ -94,9 +94,9 @@ func (b *box) answerSlot(req plainhttp.Request, answer plainhttp.Answer, endings
 	say("%s", map[string]string{
 		"/slot/arm":    "release " + q.Get("version") + " is started on trial",
 		"/slot/commit": "slot " + b.cmd.slot + " is kept: its release proved itself",
-		"/slot/fail":   "the release on trial " + q.Get("why"),
+		"/slot/fail":   "the release on trial " + plain(q.Get("why")),
 	}[req.Path])
-	b.log.Info("slots", "done", req.Path, "version", q.Get("version"), "why", q.Get("why"))
+	b.log.Info("slots", "done", req.Path, "version", q.Get("version"), "why", plain(q.Get("why")))
 	if req.Path != "/slot/commit" {
 		select {
 		case endings <- reboot:

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +23,7 @@ import (
 	"clinicgate/firmware/efi"
 	"clinicgate/firmware/efivar"
 	"clinicgate/firmware/module"
+	"clinicgate/firmware/release"
 	"clinicgate/firmware/slot"
 	"clinicgate/firmware/wire"
 )
@@ -34,6 +37,8 @@ const (
 	// trialLimit is how long a release on trial may take to be found well; then it
 	// has failed, whatever the reason. A hang is the watchdog's.
 	trialLimit = 10 * time.Minute
+	// maxWords is how many letters of a reason are kept.
+	maxWords = 300
 )
 
 // slots is PID 1's part of an update: the only one that may write the system
@@ -47,6 +52,11 @@ type slots struct {
 	part blockdev.Entry // the system partition the firmware loaded us from
 	why  string         // why there are no updates; empty: there are
 
+	images string // where the update leaves a kernel image
+	kept   []byte // the journal as it is on disk
+	// firmware calls f with the system partition mounted.
+	firmware func(f func(bootslot.Firmware) error) error
+
 	// mu is held while a step writes, which takes seconds on cheap flash. The main
 	// loop never waits for it: it feeds the watchdog.
 	mu    sync.Mutex
@@ -57,7 +67,8 @@ type slots struct {
 // openSlots learns how the box was started and what is on trial. Without a
 // firmware that tells, or without the journal, nothing is ever written.
 func openSlots(booted string, find blockdev.Finder, data bool) (*slots, error) {
-	s := &slots{booted: slot.Name(booted), find: find, vars: efivar.Vars{Dir: efiVars}, journal: slotJournal}
+	s := &slots{booted: slot.Name(booted), find: find, vars: efivar.Vars{Dir: efiVars}, journal: slotJournal, images: imageDir}
+	s.firmware = s.mounted
 	if _, err := os.Stat(filepath.Dir(efiVars)); err != nil {
 		s.why = "the kernel was loaded without UEFI firmware"
 		return s, nil
@@ -99,17 +110,24 @@ func (s *slots) load() error {
 		s.state = slot.State{}
 		return fmt.Errorf("read slot journal: %w", err)
 	}
+	s.kept = text
 	return nil
 }
 
-// save makes a new state durable before anything else follows from it.
+// save makes a new state durable before anything else follows from it. What is on
+// disk already is not written again: most starts change nothing, and flash wears.
 func (s *slots) save(next slot.State) error {
 	text, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(s.journal, append(text, '\n'), 0o600); err != nil {
-		return err
+	text = append(text, '\n')
+	if !bytes.Equal(text, s.kept) {
+		s.kept = nil // what a failed write leaves is unknown
+		if err := durable.WriteFile(s.journal, text, 0o600); err != nil {
+			return err
+		}
+		s.kept = text
 	}
 	s.state = next
 	s.shown.Store(&next)
@@ -142,7 +160,7 @@ func (s *slots) start(now time.Time) (again bool, err error) {
 // lend gives the update a copy of the running kernel image, most of whose blocks
 // the next one has, too. The system partition itself stays shut.
 func (s *slots) lend(f bootslot.Firmware) error {
-	copied := filepath.Join(imageDir, string(s.booted)+".efi")
+	copied := filepath.Join(s.images, string(s.booted)+".efi")
 	image, err := os.ReadFile(filepath.Join(f.ESP, bootslot.File(s.booted)))
 	if err != nil {
 		return fmt.Errorf("lend kernel image: %w", err)
@@ -173,6 +191,9 @@ func (s *slots) arm(version, sum string, tunnel bool, now time.Time) error {
 	if s.why != "" {
 		return errors.New(s.why)
 	}
+	if err := release.Name("version", version); err != nil { // it goes to the console and into the journal
+		return err
+	}
 	raw, err := hex.DecodeString(sum)
 	if err != nil || len(raw) != sha256.Size {
 		return fmt.Errorf("sha256: got %.80q, want 64 hexadecimal digits", sum)
@@ -182,7 +203,7 @@ func (s *slots) arm(version, sum string, tunnel bool, now time.Time) error {
 		return err
 	}
 	other := s.booted.Other()
-	image, err := os.Open(filepath.Join(imageDir, string(other)+".efi"))
+	image, err := os.Open(filepath.Join(s.images, string(other)+".efi"))
 	if err != nil {
 		return fmt.Errorf("kernel image: %w", err)
 	}
@@ -193,10 +214,14 @@ func (s *slots) arm(version, sum string, tunnel bool, now time.Time) error {
 		if err := f.Install(other, image, [sha256.Size]byte(raw)); err != nil {
 			return err
 		}
+		before := s.state
 		if err := s.save(next); err != nil {
 			return err
 		}
-		return f.Try(other)
+		if err := f.Try(other); err != nil { // no trial: the firmware does not know of it
+			return errors.Join(err, s.save(before))
+		}
+		return nil
 	})
 }
 
@@ -222,14 +247,28 @@ func (s *slots) fail(why string, blame bool, now time.Time) error {
 	if !s.onTrial() {
 		return fmt.Errorf("slot %s is not on trial", s.booted)
 	}
-	return s.save(s.state.Fail(why, blame, now))
+	return s.save(s.state.Fail(plain(why), blame, now))
+}
+
+// plain makes words of another program fit for the console and the journal.
+func plain(words string) string {
+	printable := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(words, "?"))
+	if letters := []rune(printable); len(letters) > maxWords {
+		return string(letters[:maxWords])
+	}
+	return printable
 }
 
 func (s *slots) onTrial() bool { return s.state.Trial != nil && s.state.Trial.Slot == s.booted }
 
-// firmware calls f with the system partition mounted. It is mounted only for as
+// mounted calls f with the system partition mounted. It is mounted only for as
 // long as something is written: FAT has no journal. Each step syncs what it writes.
-func (s *slots) firmware(f func(bootslot.Firmware) error) (err error) {
+func (s *slots) mounted(f func(bootslot.Firmware) error) (err error) {
 	if err := os.MkdirAll(espDir, 0o700); err != nil {
 		return err
 	}
