@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -195,11 +196,11 @@ func TestLife(t *testing.T) {
 	if strings.Contains(vm.Transcript(), "no site yet") {
 		t.Error("the site did not survive the power cut")
 	}
-	for _, in := range []bool{false, true} {
+	for n, in := range []bool{false, true} {
 		if err := vm.Reader(in); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Second)
+		expect(t, vm, fmt.Sprintf(`clinicgate: card readers: %d`, n))
 	}
 	if err := vm.PressPower(); err != nil {
 		t.Fatal(err)

@@ -126,6 +126,7 @@ func (b *box) grant() bool {
 // events of the box's own start come here too, late, and change nothing.
 func (b *box) readersChanged(sup *supervise.Supervisor) {
 	if b.grant() {
+		say("card readers: %d", len(b.nodes))
 		sup.Restart("pcscd", fmt.Sprintf("card readers changed, %d now", len(b.nodes)))
 	}
 }
