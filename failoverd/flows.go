@@ -12,6 +12,7 @@ import (
 	"clinicgate/failoverd/flowsync/ctnl"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/metric"
+	"clinicgate/firmware/twin"
 	"clinicgate/firmware/wire"
 )
 
@@ -31,9 +32,6 @@ const (
 	faultFlowsKey   = "pair.flows-key"
 	faultFlowsAlone = "pair.flows-alone"
 )
-
-// keyFile is the pair's key, in the secrets folder.
-const keyFile = "ha.key"
 
 // aloneAfter is how long the other box may be out of reach before it is a fault:
 // it restarts in less.
@@ -56,13 +54,13 @@ func openFlows(env *daemon.Env, m *metric.Set, cfg config.Config) *flows {
 	if cfg.Flows == nil {
 		return nil
 	}
-	path := filepath.Join(env.Secrets, keyFile)
-	key, err := flowsync.ReadKey(path)
+	path := filepath.Join(env.Secrets, twin.KeyFile)
+	key, err := twin.ReadKey(path)
 	if err != nil {
 		env.Faults.Raise(wire.Fault{
 			ID: faultFlowsKey, Severity: wire.Alarm, Where: "pair.flows",
 			What: fmt.Sprintf("%v; a takeover will break open connections", err),
-			Do:   "put the same key on both boxes (wg genkey > " + keyFile + ") and restart failoverd",
+			Do:   "put the same key on both boxes (wg genkey > " + twin.KeyFile + ") and restart failoverd",
 		})
 		return nil
 	}
@@ -123,7 +121,7 @@ func (f *flows) watch(now time.Time) {
 		f.env.Faults.Raise(wire.Fault{
 			ID: faultFlowsAlone, Severity: wire.Warning, Where: "port " + f.cfg.Port,
 			What: fmt.Sprintf("the other box is not told of connections: %v", st.Err),
-			Do:   "check the cable between the boxes, pair.flows on both, and that both have the same " + keyFile,
+			Do:   "check the cable between the boxes, pair.flows on both, and that both have the same " + twin.KeyFile,
 		})
 	}
 	f.metrics.Gauge(metricFlowsSent, "Connections of this box that the other has.").Set(float64(st.Sent))

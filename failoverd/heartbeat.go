@@ -10,9 +10,9 @@ import (
 	"clinicgate/failoverd/beat"
 	"clinicgate/failoverd/cable"
 	"clinicgate/failoverd/config"
-	"clinicgate/failoverd/flowsync"
 	"clinicgate/failoverd/trust"
 	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/twin"
 	"clinicgate/firmware/wire"
 )
 
@@ -45,7 +45,7 @@ func openHeartbeat(env *daemon.Env, rep *report, cfg config.Config) *heartbeat {
 	if cfg.Flows == nil {
 		return nil
 	}
-	key, err := flowsync.ReadKey(filepath.Join(env.Secrets, keyFile))
+	key, err := twin.ReadKey(filepath.Join(env.Secrets, twin.KeyFile))
 	if err != nil {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (h *heartbeat) show(now time.Time) {
 		}
 		h.env.Faults.Raise(wire.Fault{
 			ID: faultCable, Severity: wire.Warning, Where: where, What: what,
-			Do: "check that the other box runs, the cable between the boxes, pair.flows on both, and that both have the same " + keyFile,
+			Do: "check that the other box runs, the cable between the boxes, pair.flows on both, and that both have the same " + twin.KeyFile,
 		})
 	}
 	w := &wire.Cable{Alive: h.alive, Since: stamp(h.since), Refused: st.Refused}

@@ -15,6 +15,7 @@ import (
 
 	"clinicgate/failoverd/flowsync/ctnl"
 	"clinicgate/failoverd/flowsync/flow"
+	"clinicgate/firmware/twin"
 )
 
 // incoming is the session in which the other box tells.
@@ -74,7 +75,7 @@ const strangers = 4
 // take listens for the other box.
 func (s *Sync) take(ctx context.Context) error {
 	for ctx.Err() == nil {
-		lc := net.ListenConfig{Control: onPort(s.cfg.Port)}
+		lc := net.ListenConfig{Control: twin.OnPort(s.cfg.Port)}
 		l, err := lc.Listen(ctx, "tcp", s.cfg.Listen.String())
 		if err == nil {
 			err = s.accept(ctx, l)

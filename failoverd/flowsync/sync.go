@@ -25,6 +25,7 @@ import (
 	"clinicgate/failoverd/flowsync/flow"
 	"clinicgate/failoverd/flowsync/ledger"
 	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/twin"
 )
 
 // Config says where the other box is.
@@ -101,7 +102,7 @@ type Status struct {
 
 // New returns a Sync that has done nothing yet.
 func New(cfg Config, log *slog.Logger, k Kernel, r Reader) (*Sync, error) {
-	terms, err := terms(cfg.Key)
+	terms, err := twin.Terms(cfg.Key, purpose)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,10 @@ package flowsync
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"clinicgate/failoverd/flowsync/flow"
+	"clinicgate/firmware/twin"
 )
 
 // What the master has the other box gets: at the join, as it changes, and no more
@@ -151,7 +150,7 @@ func TestOtherKey(t *testing.T) {
 	b.prepare(t)
 	put(t, b.table, 100, 110)
 	eventually(t, "both say why", func() bool {
-		return errors.Is(a.Status().Err, errOtherKey) && errors.Is(b.Status().Err, errOtherKey)
+		return errors.Is(a.Status().Err, twin.ErrOtherKey) && errors.Is(b.Status().Err, twin.ErrOtherKey)
 	})
 	if a.table.len() != 10 || b.table.len() != 10 {
 		t.Errorf("%d and %d in place, want 10 each", a.table.len(), b.table.len())
@@ -172,7 +171,7 @@ func TestLiars(t *testing.T) {
 		}
 		return err == nil
 	})
-	terms, err := terms(key)
+	terms, err := twin.Terms(key, purpose)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,24 +335,5 @@ func TestLimit(t *testing.T) {
 	t.Logf("%d MB for both boxes and the other one's table", grown)
 	if grown > 150 {
 		t.Errorf("took %d MB, want at most 150", grown)
-	}
-}
-
-func TestReadKey(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ha.key")
-	good := base64.StdEncoding.EncodeToString(key[:])
-	for text, ok := range map[string]bool{
-		good + "\n": true, "": false, good[:20]: false, base64.StdEncoding.EncodeToString(make([]byte, 32)): false, good + good: false,
-	} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := ReadKey(path)
-		if (err == nil) != ok || ok && got != key {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	if _, err := ReadKey(path + "x"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v", err)
 	}
 }
