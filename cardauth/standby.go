@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"syscall"
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
@@ -21,7 +19,7 @@ const faultStandby = "card.standby"
 func followPair(env *daemon.Env, readers int, republish func()) daemon.Task {
 	return daemon.Task{Name: "failoverd.json", Run: func(ctx context.Context) error {
 		return wirefile.Follow(ctx, env.Run, wire.FailoverFile, func(f *wire.Failover) {
-			if readers > 0 && f.Standby() && !errors.Is(syscall.Kill(f.PID, 0), syscall.ESRCH) {
+			if readers > 0 && f.Standby() && wirefile.Alive(f.PID) {
 				env.Faults.Raise(wire.Fault{
 					ID: faultStandby, Severity: wire.Note, Where: "readers",
 					What: "this box stands by for the other one: cards in readers plugged into this box open nothing",

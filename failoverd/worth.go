@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -123,7 +121,7 @@ func blocking() []string {
 
 // running tells whether the process that published is still there.
 func running(pid int) fitness.Program {
-	if pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+	if !wirefile.Alive(pid) {
 		return fitness.Dead
 	}
 	return fitness.Runs

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"syscall"
 	"time"
 
 	"clinicgate/firmware/wire"
@@ -34,7 +32,7 @@ func (b *box) followPair(ctx context.Context) error {
 func (b *box) lookAtTurn(now time.Time) {
 	k := turn.Known{Pair: b.cfg.Pair, Cable: b.cfg.HA != nil, Said: b.failover}
 	if k.Said != nil {
-		k.Lives = !errors.Is(syscall.Kill(k.Said.PID, 0), syscall.ESRCH)
+		k.Lives = wirefile.Alive(k.Said.PID)
 	}
 	for _, t := range b.tunnels {
 		if t.tunnel != nil && t.tunnel.Called().After(k.Own) {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -83,7 +82,7 @@ const aliveEvery = 2 * time.Second
 // pulled while it is dead would not be missed.
 func (s *state) checkCard(time.Time) {
 	c := s.card.Load()
-	if c == nil || !alive(c.PID) {
+	if c == nil || !wirefile.Alive(c.PID) {
 		s.roster.Store(nil)
 		s.silent("it says nothing about who is logged in, so no record is shown")
 		return
@@ -111,15 +110,10 @@ func (s *state) silent(what string) {
 	})
 }
 
-// alive reports that there is a process of that number, ours or not.
-func alive(pid int) bool {
-	return pid > 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
-}
-
 // followNet tells the EHR's client which way out there is.
 func (s *state) followNet(ctx context.Context) error {
 	return wirefile.Follow(ctx, s.env.Run, wire.NetFile, func(n *wire.Net) {
-		if n != nil && !alive(n.PID) {
+		if n != nil && !wirefile.Alive(n.PID) {
 			n = nil // what a dead netd said may be long wrong: try and see
 		}
 		if s.ehr.Follow(n) {

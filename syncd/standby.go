@@ -17,7 +17,7 @@ const faultHolds = "sync.standby-holds"
 // its own, and what waits does not wait for its next attempt.
 func (s *state) followPair(ctx context.Context) error {
 	return wirefile.Follow(ctx, s.env.Run, wire.FailoverFile, func(f *wire.Failover) {
-		standby := f.Standby() && alive(f.PID)
+		standby := f.Standby() && wirefile.Alive(f.PID)
 		if was := s.standby.Swap(standby); was != standby {
 			s.env.Log.Info("the pair", "standby", standby)
 			if was {

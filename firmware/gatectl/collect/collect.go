@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"clinicgate/firmware/site"
@@ -73,7 +72,7 @@ func see[T any, P interface {
 
 // gone says why a process is not the program any more, or "" while it is.
 func gone(pid int, program string) string {
-	if pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+	if !wirefile.Alive(pid) {
 		return fmt.Sprintf("process %d is gone", pid)
 	}
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
