@@ -76,9 +76,18 @@ func (b *bench) sniff() {
 }
 
 // see waits for a frame; what came before is forgotten.
-func (b *bench) see(t *testing.T, what string, within time.Duration, match func([]byte) bool) []byte {
+func (b *bench) see(t *testing.T, what string, match func([]byte) bool) []byte {
 	t.Helper()
-	end := time.After(within)
+	f := b.within(patience, match)
+	if f == nil {
+		t.Fatalf("never seen: %s", what)
+	}
+	return f
+}
+
+// within waits so long for a frame; nil: none came.
+func (b *bench) within(d time.Duration, match func([]byte) bool) []byte {
+	end := time.After(d)
 	for {
 		select {
 		case f := <-b.frames:
@@ -86,7 +95,7 @@ func (b *bench) see(t *testing.T, what string, within time.Duration, match func(
 				return f
 			}
 		case <-end:
-			t.Fatalf("within %v not seen: %s", within, what)
+			return nil
 		}
 	}
 }

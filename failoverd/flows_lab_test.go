@@ -193,7 +193,7 @@ func (x *crossing) open(name string, from *netns.Space, port int, push bool) *ta
 	x.t.Helper()
 	tk := &talk{name: name, push: push}
 	x.check(from.Do(func() (err error) {
-		d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{Port: port}}
+		d := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{Port: port}}
 		tk.Conn, err = d.Dial("tcp", far)
 		return err
 	}))
@@ -202,7 +202,7 @@ func (x *crossing) open(name string, from *netns.Space, port int, push bool) *ta
 	if push {
 		fmt.Fprintln(tk, "push")
 	}
-	x.check(tk.works(5 * time.Second))
+	x.check(tk.works(patience))
 	return tk
 }
 
@@ -255,7 +255,7 @@ func TestFlowsSurvive(t *testing.T) {
 	} {
 		step.do()
 		for _, tk := range talks {
-			if err := tk.works(10 * time.Second); err != nil {
+			if err := tk.works(patience); err != nil {
 				t.Errorf("%s: %v", step.what, err)
 			}
 		}
@@ -277,5 +277,5 @@ func TestFlowsBreakWithoutCopy(t *testing.T) {
 			t.Errorf("%s goes on without a copy", tk.name)
 		}
 	}
-	x.check(x.open("a new one", x.desk, 0, false).works(time.Second))
+	x.check(x.open("a new one", x.desk, 0, false).works(patience))
 }

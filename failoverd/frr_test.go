@@ -83,11 +83,11 @@ func (f *frr) start(daemon, conf string) *proc.Proc {
 	f.c.check(os.WriteFile(file, []byte(conf), 0o644))
 	p, err := proc.Start(proc.Spec{
 		Name: daemon, Space: f.space, Log: filepath.Join(f.dir, daemon+".log"),
-		Args: []string{
-			"/usr/lib/frr/" + daemon, "-f", file, "-i", filepath.Join(f.dir, daemon+".pid"),
+		Args: append(urgently(),
+			"/usr/lib/frr/"+daemon, "-f", file, "-i", filepath.Join(f.dir, daemon+".pid"),
 			"-z", filepath.Join(f.dir, "zserv.api"), "--vty_socket", f.dir,
 			"-P", "0", "--log", "stdout",
-		},
+		),
 	})
 	f.c.check(err)
 	f.c.t.Cleanup(func() {

@@ -61,7 +61,7 @@ func TestHandover(t *testing.T) {
 		t.Errorf("%d probes were lost", lost)
 	}
 	for _, tk := range talks {
-		if err := tk.works(10 * time.Second); err != nil {
+		if err := tk.works(patience); err != nil {
 			t.Error(err)
 		}
 	}

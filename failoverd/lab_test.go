@@ -81,7 +81,7 @@ func (c *clinic) ip(s *netns.Space, args ...string) string {
 func (c *clinic) reachable() bool { return c.ping(shared) }
 
 func (c *clinic) ping(addr string) bool {
-	_, err := proc.Run(context.Background(), c.desk, "ping", "-c1", "-W1", addr)
+	_, err := proc.Run(context.Background(), c.desk, "ping", "-c1", "-W5", addr)
 	return err == nil
 }
 
@@ -184,8 +184,12 @@ func (n *node) chrt() []string {
 	if !n.urgent {
 		return nil
 	}
-	return []string{"chrt", "--fifo", "10"}
+	return urgently()
 }
+
+// urgently starts a program before others: what another machine does at once must not
+// wait here for the tests of other packages.
+func urgently() []string { return []string{"chrt", "--fifo", "10"} }
 
 func (n *node) start() {
 	n.c.t.Helper()
@@ -247,9 +251,12 @@ func (n *node) has() bool {
 	return strings.Contains(n.c.ip(n.space, "-4", "-o", "addr", "show", "dev", "lan"), " "+shared+"/")
 }
 
+// patience is how long anything may take that must happen: the machine may be busy.
+const patience = time.Minute
+
 func (c *clinic) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -267,18 +274,18 @@ func TestAlone(t *testing.T) {
 	}
 	c.eventually("a is the owner", func() bool { return c.owner() == c.mac(a.space) })
 	// Killed with its guard, and back at once: the next run takes off what is left.
-	c.check(os.Remove(filepath.Join(a.dir, "run", wire.FailoverFile)))
-	a.killGuard()
-	a.proc.Kill()
-	if !a.has() {
-		t.Fatal("the kernel dropped the address of a killed program: this test proves nothing")
-	}
-	a.start()
-	c.check(a.proc.WaitLine(context.Background(), "took off an address that a killed run left"))
-	a.is(wire.RoleMaster)
-	if !c.reachable() {
-		t.Error("does not answer after the second start")
-	}
+	// The kernel's lease ends soon, too: on a busy machine before we are there.
+	c.eventually("a killed run left its address", func() bool {
+		a.is(wire.RoleMaster)
+		c.check(os.Remove(filepath.Join(a.dir, "run", wire.FailoverFile)))
+		a.killGuard()
+		a.proc.Kill()
+		left := a.has()
+		a.start()
+		a.is(wire.RoleMaster)
+		return left && strings.Contains(a.proc.Tail(100), "took off an address that a killed run left")
+	})
+	c.eventually("it answers after the second start", c.reachable)
 	a.proc.Stop(5 * time.Second)
 	if a.has() {
 		t.Error("the address stayed after an orderly stop")
@@ -292,8 +299,9 @@ func TestPair(t *testing.T) {
 	a, b := c.node("a", "10.20.0.2/24", 150), c.node("b", "10.20.0.3/24", 100)
 	a.is(wire.RoleMaster)
 	c.eventually("b follows a", func() bool { return strings.Contains(b.group().Reason, "10.20.0.2 is master") })
-	if b.has() || c.owner() != c.mac(a.space) {
-		t.Fatalf("owner %s, b has it: %v", c.owner(), b.has())
+	c.eventually("a is the owner", func() bool { return c.owner() == c.mac(a.space) })
+	if b.has() {
+		t.Fatal("b has the address")
 	}
 	a.proc.Stop(5 * time.Second)
 	if g := b.is(wire.RoleMaster); g.Reason != "10.20.0.2 stepped down" || g.Peer != "10.20.0.2" {
@@ -333,9 +341,7 @@ func TestNoLink(t *testing.T) {
 	c.ip(c.sw, "link", "set", "dev", "a", "up")
 	a.is(wire.RoleMaster)
 	c.eventually("the fault ends", func() bool { return len(a.file().Faults) == 0 })
-	if !c.reachable() {
-		t.Error("does not answer after the link came back")
-	}
+	c.eventually("it answers after the link came back", c.reachable)
 }
 
 // netd may be late with the port's own address, or change it.
@@ -366,7 +372,11 @@ func TestAddressConflict(t *testing.T) {
 	a.is(wire.RoleMaster)
 	time.Sleep(takeoverGrace)
 	pc := c.join("pc", shared+"/24")
-	proc.Run(context.Background(), pc, "ping", "-c1", "-W1", "10.20.0.50")
+	c.eventually("the conflict is noticed", func() bool {
+		proc.Run(context.Background(), pc, "ip", "neigh", "flush", "dev", "lan")
+		proc.Run(context.Background(), pc, "ping", "-c1", "-W1", "10.20.0.50")
+		return len(a.file().Faults) > 0
+	})
 	if f := a.fault("pair.address-conflict"); !strings.Contains(f.What, c.mac(pc)) || f.Severity != wire.Alarm {
 		t.Errorf("got %+v", f)
 	}

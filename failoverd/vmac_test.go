@@ -26,7 +26,7 @@ func (c *clinic) at(mac, mac6 string) {
 	c.t.Helper()
 	var got, got6 string
 	ok := func() bool { got, got6 = c.owner(), c.owner6(); return got == mac && got6 == mac6 }
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("owners are %q and %q, want %s and %s", got, got6, mac, mac6)
 		}
@@ -96,16 +96,16 @@ func TestVirtualMACOnTheWire(t *testing.T) {
 	from := func(f []byte) string {
 		return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", f[6], f[7], f[8], f[9], f[10], f[11])
 	}
-	if f := b.see(t, "gratuitous ARP", 5*time.Second, garp(shared)); from(f) != frrMAC || string(f[22:28]) != "\x00\x00\x5e\x00\x01\x14" {
+	if f := b.see(t, "gratuitous ARP", garp(shared)); from(f) != frrMAC || string(f[22:28]) != "\x00\x00\x5e\x00\x01\x14" {
 		t.Errorf("gratuitous ARP from %s says %x", from(f), f[22:28])
 	}
 	b.box.are(wire.RoleMaster)
 	time.Sleep(300 * time.Millisecond) // the first one goes out before the address is claimed
 	b.forget()
-	if f := b.see(t, "IPv4", 2*time.Second, ours4); from(f) != frrMAC {
+	if f := b.see(t, "IPv4", ours4); from(f) != frrMAC {
 		t.Errorf("advertisement from %s, want %s", from(f), frrMAC)
 	}
-	if f := b.see(t, "IPv6", 2*time.Second, ours6); from(f) != frrMAC6 {
+	if f := b.see(t, "IPv6", ours6); from(f) != frrMAC6 {
 		t.Errorf("advertisement from %s, want %s", from(f), frrMAC6)
 	}
 }

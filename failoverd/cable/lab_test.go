@@ -28,7 +28,8 @@ type side struct {
 	heard atomic.Int64
 }
 
-const every = 20 * time.Millisecond
+// every is slow: the cable counts as lost after four beats, and the machine may be busy.
+const every = 500 * time.Millisecond
 
 func must(t *testing.T, errs ...error) {
 	t.Helper()
@@ -81,7 +82,7 @@ func plug(t *testing.T, s *netns.Space, own, peer string, key byte) (*side, func
 
 func (e *side) is(t *testing.T, want trust.Cable) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); e.Status(time.Now()).State != want; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); e.Status(time.Now()).State != want; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the cable never became %d: %+v", want, e.Status(time.Now()))
 		}
@@ -99,11 +100,11 @@ func TestCable(t *testing.T) {
 	b.role.Store(uint32(beat.Master))
 	b.Kick()
 	var other trust.Other
-	for end := time.Now().Add(5 * time.Second); !other.Master && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !other.Master && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		_, other, _ = a.Other(time.Now(), 20, false)
 	}
 	state, other, asks := a.Other(time.Now(), 20, false)
-	if age := time.Since(other.Heard); state != trust.Alive || !other.Master || other.Priority != 100 || !asks || age < time.Second || age > 3*time.Second {
+	if age := time.Since(other.Heard); state != trust.Alive || !other.Master || other.Priority != 100 || !asks || age < time.Second || age > time.Minute {
 		t.Errorf("got %v %+v asks %v, heard %v ago", state, other, asks, age)
 	}
 	if _, other, _ := a.Other(time.Now(), 21, false); other.Self.IsValid() || other.Master {
@@ -145,7 +146,7 @@ func TestForged(t *testing.T) {
 		must(t, err)
 		sent++
 	}
-	for end := time.Now().Add(5 * time.Second); a.Status(time.Now()).Refused < before+sent-1 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); a.Status(time.Now()).Refused < before+sent-1 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 	}
 	if got := a.Status(time.Now()).Refused - before; got != sent-1 || a.heard.Load() > heard+1 {
 		t.Errorf("%d of %d refused, %d believed", got, sent, a.heard.Load()-heard)

@@ -195,7 +195,7 @@ func (p *pair) start(own, peer netip.AddrPort, key [32]byte) *side {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -205,7 +205,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func (s *side) prepare(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Prepare(ctx, "lan"); err != nil {
 		t.Fatal(err)

@@ -100,7 +100,17 @@ func TestWatch(t *testing.T) {
 			})
 		})
 	}()
-	time.Sleep(50 * time.Millisecond) // until it listens
+	for heard := false; !heard; { // until it listens
+		must(t, a.Do(func() error {
+			lo, err := netlink.LinkByName("lo")
+			return errors.Join(err, netlink.LinkSetDown(lo), netlink.LinkSetUp(lo))
+		}))
+		select {
+		case <-changed:
+			heard = true
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 	for _, step := range []struct {
 		what string
 		do   func()
@@ -116,7 +126,7 @@ func TestWatch(t *testing.T) {
 		step.do()
 		select {
 		case <-changed:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Errorf("%s: not told", step.what)
 		}
 		time.Sleep(20 * time.Millisecond) // what this step still says
