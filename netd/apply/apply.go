@@ -39,7 +39,7 @@ func (k *Kernel) Close() { k.h.Close() }
 // Result says what an Apply did.
 type Result struct {
 	Changes []string // what was changed, as `ip` would be told
-	Missing []string // devices that are not there; what needs them was passed over
+	Missing []string // devices that are not there, and what was passed over for want of one
 }
 
 // Apply brings the kernel to the wanted state. It goes as far as it can: an error
@@ -87,8 +87,19 @@ type work struct {
 	errs  []error
 }
 
+// vanished reports whether a port went away or lost its cable since the ports were
+// looked at: it is missing then, as if it had done so earlier, and its news leads to
+// the next Apply.
+func vanished(err error) bool {
+	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV)
+}
+
 // do notes the outcome of one change.
 func (w *work) do(act string, err error) {
+	if vanished(err) {
+		w.res.Missing = append(w.res.Missing, act)
+		return
+	}
 	if err != nil {
 		w.errs = append(w.errs, fmt.Errorf("%s: %w", act, err))
 		return

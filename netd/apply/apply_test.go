@@ -234,3 +234,33 @@ func TestMissingPort(t *testing.T) {
 		t.Errorf("got:\n%s", got)
 	}
 }
+
+// TestPortFlaps: a cable that is loose while a plan is applied is no fault of the
+// plan's: what can't be done is done when the port is back.
+func TestPortFlaps(t *testing.T) {
+	fresh(t)
+	c := example(t)
+	ups := []plan.Uplink{up("100.64.1.100/24", "100.64.1.1"), up("198.51.100.2/24", "198.51.100.1")}
+	want := plan.Make(c, ups, 0)
+	flaps := exec.CommandContext(t.Context(), "sh", "-c", "while :; do ip link set wan1 down; ip link set wan1 up; done")
+	if err := flaps.Start(); err != nil {
+		t.Fatal(err)
+	}
+	k, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	for range 100 {
+		if _, err := k.Apply(want); err != nil {
+			t.Errorf("while the port flaps: %v", err)
+			break
+		}
+	}
+	_ = flaps.Process.Kill() // it runs until then
+	_ = flaps.Wait()
+	apply(t, want)
+	if res := apply(t, want); len(res.Changes) > 0 {
+		t.Errorf("the flaps are over, and it still changed %q", res.Changes)
+	}
+}
