@@ -101,9 +101,18 @@ func flags(name string, args []string, out io.Writer) (*Env, string, int) {
 	if *debug {
 		level = slog.LevelDebug
 	}
-	env.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("program", name)
+	env.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: inWords})).With("program", name)
 	env.Faults = NewFaults(env.Log)
 	return env, *check, exitOK
+}
+
+// inWords writes a time that passed as people do, "1m30s", and not as slog's JSON
+// would, in nanoseconds.
+func inWords(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // checkOnly is -check: the verdict of this daemon on a site file, for people.

@@ -221,3 +221,12 @@ func TestFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestTimeInWords(t *testing.T) {
+	if a := inWords(nil, slog.Duration("lasted", 90*time.Second)); a.Value.String() != "1m30s" {
+		t.Errorf("got %s", a.Value)
+	}
+	if a := inWords(nil, slog.Int("count", 7)); a.Value.Any() != int64(7) {
+		t.Errorf("got %v", a.Value)
+	}
+}
