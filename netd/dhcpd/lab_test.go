@@ -104,7 +104,7 @@ func (w *ward) serve(i int, edit func(*config.Addresses)) (s *Server, end func()
 	go func() { done <- w.boxes[i].Do(func() error { return s.Run(ctx) }) }()
 	end = func() { cancel(); w.must(<-done); done <- nil }
 	w.t.Cleanup(end)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		s.mu.Lock()
 		open, broken := s.open, s.broken
 		s.mu.Unlock()
@@ -225,7 +225,7 @@ func TestTakeover(t *testing.T) {
 	b.Answer(true)
 	w.run(w.pcs[0], "ip", "neigh", "flush", "all") // failoverd announces the address; here nobody does
 	w.must(p.Signal(syscall.SIGUSR1))              // renew now
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if used, _ := b.State(); len(b.Leases()) == 1 && used.Used == 1 && b.Leases()[0].Until.After(time.Now()) {
 			break
 		}

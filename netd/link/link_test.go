@@ -64,7 +64,7 @@ func await(t *testing.T, space *netns.Space, changes <-chan struct{}, want strin
 	for {
 		select {
 		case <-changes:
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			return "no change was told"
 		}
 		var all map[string]State

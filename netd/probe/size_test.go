@@ -68,7 +68,7 @@ nsenter -t $pid -n sh -c 'ip link set isp up; ip addr add 198.51.100.1/24 dev is
 		select {
 		case size := <-got:
 			sizes = append(sizes, size)
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("got %v only", sizes)
 		}
 	}

@@ -153,7 +153,7 @@ func (w *wire) expect(c <-chan string, want string) {
 		if got != want {
 			w.t.Errorf("got %q, want %q", got, want)
 		}
-	case <-time.After(3 * time.Second):
+	case <-time.After(30 * time.Second):
 		w.t.Errorf("nothing, want %q", want)
 	}
 }
@@ -196,7 +196,7 @@ func TestBind(t *testing.T) {
 			if !errors.Is(err, net.ErrClosed) {
 				t.Errorf("receiver ended with %v", err)
 			}
-		case <-time.After(3 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("a receiver goes on after Close")
 		}
 	}
@@ -270,7 +270,7 @@ func TestCopies(t *testing.T) {
 			case h := <-w.heard:
 				got[h] = true
 				<-w.got
-			case <-time.After(3 * time.Second):
+			case <-time.After(30 * time.Second):
 			}
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
