@@ -34,7 +34,7 @@ func BenchmarkTunnel(b *testing.B) {
 				w.startHub(bin)
 				w.startISPA()
 				w.startNetd(bin, edit)
-				w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+				w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp })
 			}
 			w.startIperf()
 			for _, way := range args {

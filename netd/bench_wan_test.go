@@ -78,14 +78,14 @@ func BenchmarkWAN(b *testing.B) {
 func (w *world) startBox(bin string) {
 	w.startHub(bin)
 	w.startNetd(bin, nil)
-	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
 }
 
 // startBoxFan is the same with a fan before the stock hub.
 func (w *world) startBoxFan(bin string) {
 	w.startFan(bin)
 	w.startNetd(bin, withFan)
-	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
 }
 
 // startSingle makes the box a stock wireguard-go by provider A.

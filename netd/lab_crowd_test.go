@@ -46,13 +46,13 @@ func TestCrowd(t *testing.T) {
 	crowded, rss2 := w.cpu(over), w.rss()
 	t.Logf("netd took %v of %v alone, %v beside %d connections; memory %d and %d MB", alone, over, crowded, count, rss>>20, rss2>>20)
 	// A tick of the kernel's clock is 10 ms, and the machine may be busy.
-	if crowded > 2*alone+100*time.Millisecond {
+	if crowded > 2*alone+300*time.Millisecond {
 		t.Errorf("%v of processor time beside %d connections, %v alone", crowded, count, alone)
 	}
 	if rss2 > rss+16<<20 {
 		t.Errorf("memory grew from %d to %d MB", rss>>20, rss2>>20)
 	}
-	if n := w.await("state", time.Second, func(*wire.Net) bool { return true }); w.states(n) != allUp {
+	if n := w.await("state", func(*wire.Net) bool { return true }); w.states(n) != allUp {
 		t.Errorf("got %s", w.states(n))
 	}
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,7 +58,7 @@ func liars(t *testing.T, bin string) {
 			w.startISPA(c.args...)
 			w.startHub(bin)
 			w.startNetd(bin, nil)
-			n := w.await("refused", 20*time.Second, func(n *wire.Net) bool {
+			n := w.await("refused", func(n *wire.Net) bool {
 				return strings.Contains(n.Uplinks[0].Reason, c.want) && n.Active == "isp-b" && n.Tunnels[0].State == wire.TunnelUp
 			})
 			if n.Uplinks[0].State != wire.UplinkNoAddress || n.Uplinks[0].Address != "" {
@@ -66,10 +68,10 @@ func liars(t *testing.T, bin string) {
 			if strings.Contains(routes, "wan1") {
 				t.Errorf("something of A is there:\n%s", routes)
 			}
-			w.run(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
-			w.run(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
+			w.wait(w.pc, "ping", "-c", "1", "-W", "2", "10.20.0.2")
+			w.wait(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
 			if strings.Contains(name, "twice") { // once is enough, it takes a while
-				w.await("alarm", 15*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.no-lease") != nil })
+				w.await("alarm", func(n *wire.Net) bool { return fault(n, "uplink.no-lease") != nil })
 			}
 		})
 	}
@@ -86,7 +88,7 @@ func lossless(t *testing.T, bin string) {
 	again := func() {
 		w.must(os.Remove(filepath.Join(w.dir, "run/netd.json")))
 		w.startNetd(bin, nil)
-		w.await("all up again", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
+		w.await("all up again", func(n *wire.Net) bool { return w.states(n) == allUp && n.Active == "isp-a" })
 	}
 	w.netd.Stop(5 * time.Second)
 	time.Sleep(200 * time.Millisecond)
@@ -94,11 +96,13 @@ func lossless(t *testing.T, bin string) {
 	w.netd.Kill()
 	time.Sleep(200 * time.Millisecond)
 	again()
-	time.Sleep(1200 * time.Millisecond)
-	v := s.since(begin)
-	if v.lost > 0 || v.lostOver > 0 || v.n < 300 {
-		t.Errorf("of %d datagrams %.2f %% were lost, %.2f %% on the way there; want none", v.n, v.lost, v.lostOver)
-	}
+	var v verdict
+	w.soon("an echo to each datagram", func() error {
+		if v = s.since(begin); v.lost > 0 || v.lostOver > 0 || v.n < 300 {
+			return fmt.Errorf("of %d datagrams %.2f %% were lost, %.2f %% on the way there", v.n, v.lost, v.lostOver)
+		}
+		return nil
+	})
 	t.Logf("%d datagrams, none lost, longest pause %v", v.n, v.back.Round(time.Millisecond))
 }
 
@@ -109,48 +113,76 @@ func toldAtOnce(t *testing.T, bin string) {
 	w.startISPA()
 	hub := w.startHub(bin)
 	w.startNetd(bin, nil)
-	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp })
 	var mu sync.Mutex
-	seen := map[string]time.Time{}
-	first := func(what string, is bool) {
+	seen := map[string]time.Time{} // when it was first true since it last was not
+	note := func(what string, is bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if _, old := seen[what]; is && !old {
+		switch {
+		case !is:
+			delete(seen, what)
+		case seen[what].IsZero():
 			seen[what] = time.Now()
 		}
 	}
 	go func() {
 		_ = wirefile.Follow(t.Context(), filepath.Join(w.dir, "run"), wire.NetFile, func(n *wire.Net) { // until the test ends
 			if n != nil && len(n.Tunnels) > 0 {
-				first("tunnel", n.Tunnels[0].State == wire.TunnelDown)
-				first("no uplink", n.Active == "" && n.Tunnels[0].State == wire.TunnelDown)
+				note("tunnel", n.Tunnels[0].State == wire.TunnelDown)
+				note("no uplink", n.Active == "" && n.Tunnels[0].State == wire.TunnelDown)
 			}
 		}, func(error) {})
 	}()
-	check := func(what, msg, name string) {
+	told := func(what, msg, name string) (after time.Duration) {
 		t.Helper()
-		knew := w.logged(msg, name, wire.TunnelDown)
-		mu.Lock()
-		defer mu.Unlock()
-		told := seen[what].Sub(knew)
-		t.Logf("%s: told %v after netd knew", what, told.Round(100*time.Microsecond))
-		// 100 ms are promised; a machine that is busy with other tests gets more.
-		if seen[what].IsZero() || told > 500*time.Millisecond {
-			t.Errorf("%s: told after %v, want 100ms", what, told)
-		}
+		w.soon(what+" told", func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if seen[what].IsZero() {
+				return errors.New("not told")
+			}
+			after = seen[what].Sub(w.logged(msg, name, wire.TunnelDown))
+			return nil
+		})
+		return after
 	}
-	hub.Kill() // the uplinks stay up
-	w.await("cloud down", 10*time.Second, func(n *wire.Net) bool { return w.states(n) == "isp-a=up isp-b=up hub=down" })
-	check("tunnel", "tunnel", "hub")
-	w.run(w.ispA, "ip", "link", "set", "box", "down")
-	w.await("A gone", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" })
-	w.run(w.ispB, "nft", "add table ip dead; add chain ip dead in { type filter hook prerouting priority -400; policy drop; }")
-	w.await("nothing left", 10*time.Second, func(n *wire.Net) bool { return n.Active == "" })
-	check("no uplink", "uplink", "isp-b")
+	// A machine that is busy may be late to run this test: once in a few tries it is not.
+	prompt := func(what string, once func() time.Duration) {
+		t.Helper()
+		var all []time.Duration
+		for range 8 {
+			all = append(all, once().Round(100*time.Microsecond))
+			if all[len(all)-1] <= 100*time.Millisecond {
+				t.Logf("%s: told %v after netd knew", what, all)
+				return
+			}
+		}
+		t.Errorf("%s: told %v after netd knew, want 100ms", what, all)
+	}
+	bothUp := func(n *wire.Net) bool { return n.Active != "" && n.Tunnels[0].State == wire.TunnelUp }
+	prompt("tunnel", func() time.Duration {
+		w.await("cloud up", bothUp)
+		hub.Kill() // the uplinks stay up
+		defer func() { hub = w.startHub(bin) }()
+		return told("tunnel", "tunnel", "hub")
+	})
+	const dead = "add table ip dead; add chain ip dead in { type filter hook prerouting priority -400; policy drop; }"
+	prompt("no uplink", func() time.Duration {
+		w.await("cloud up", bothUp)
+		w.run(w.ispA, "ip", "link", "set", "box", "down")
+		w.await("A gone", func(n *wire.Net) bool { return n.Active == "isp-b" })
+		w.run(w.ispB, "nft", dead)
+		defer func() {
+			w.run(w.ispB, "nft", "delete table ip dead")
+			w.run(w.ispA, "ip", "link", "set", "box", "up")
+		}()
+		return told("no uplink", "uplink", "isp-b")
+	})
 }
 
-// logged is when netd logged first that an uplink or tunnel was in a state.
-func (w *world) logged(msg, name, state string) time.Time {
+// logged is when netd logged last that an uplink or tunnel went into a state.
+func (w *world) logged(msg, name, state string) (at time.Time) {
 	w.t.Helper()
 	out, err := w.netd.Output()
 	w.must(err)
@@ -163,10 +195,12 @@ func (w *world) logged(msg, name, state string) time.Time {
 		if json.Unmarshal([]byte(line), &l) != nil || l.Msg != msg || l.State != state || l.Uplink+l.Tunnel != name || msg == "uplink" && l.Before != wire.UplinkUp {
 			continue
 		}
-		return l.Time
+		at = l.Time
 	}
-	w.t.Fatalf("netd logged no %s %s %s", msg, name, state)
-	return time.Time{}
+	if at.IsZero() {
+		w.t.Fatalf("netd logged no %s %s %s", msg, name, state)
+	}
+	return at
 }
 
 // modem: a USB modem is not there at the start, comes late, goes, comes back as another
@@ -176,34 +210,36 @@ func modem(t *testing.T, bin string) {
 	w.run(w.box, "ip", "link", "del", "wan1")
 	w.startHub(bin)
 	w.startNetd(bin, nil)
-	w.await("without a modem", 15*time.Second, func(n *wire.Net) bool {
+	w.await("without a modem", func(n *wire.Net) bool {
 		return n.Uplinks[0].Reason == "no such port" && n.Active == "isp-b" && n.Tunnels[0].State == wire.TunnelUp
 	})
-	plug := func(mac string) {
-		w.must(netns.Veth(w.box, "wan1", w.ispA, "box"))
-		w.run(w.box, "ip", "link", "set", "wan1", "down")
-		w.run(w.box, "ip", "link", "set", "wan1", "address", mac)
-		w.run(w.box, "ip", "link", "set", "wan1", "up")
-		w.must(w.ispA.Addr("box", "100.64.1.1/24"))
+	plug := func(mac string) { // it has its MAC address from the start
+		w.must(netns.Veth(w.box, "usb0", w.ispA, "box"), w.ispA.Addr("box", "100.64.1.1/24"))
 		w.startISPA()
+		w.run(w.box, "ip", "link", "set", "usb0", "down")
+		w.run(w.box, "ip", "link", "set", "usb0", "address", mac, "name", "wan1")
+		w.run(w.box, "ip", "link", "set", "wan1", "up")
 	}
 	plug("02:00:00:00:aa:01")
-	n := w.await("it came late", 20*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" && w.states(n) == allUp })
+	n := w.await("it came late", func(n *wire.Net) bool { return n.Active == "isp-a" && w.states(n) == allUp })
 	first := n.Uplinks[0].Address
 	w.run(w.box, "ip", "link", "del", "wan1")
-	w.await("it went", 2*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkNoLink && n.Active == "isp-b" })
+	w.await("it went", func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkNoLink && n.Active == "isp-b" })
 	plug("02:00:00:00:aa:02")
-	n = w.await("another one came", 20*time.Second, func(n *wire.Net) bool { return n.Active == "isp-a" && w.states(n) == allUp })
+	// The old address may do until the server says otherwise.
+	n = w.await("another one came", func(n *wire.Net) bool {
+		return n.Active == "isp-a" && w.states(n) == allUp && n.Uplinks[0].Address != first
+	})
 	t.Logf("addresses: %s, then %s", first, n.Uplinks[0].Address)
-	w.run(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
+	w.wait(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
 	if got := w.run(w.box, "ip", "-o", "-4", "addr", "show", "dev", "wan1"); strings.Count(got, "inet ") != 1 || !strings.Contains(got, n.Uplinks[0].Address) {
 		t.Errorf("addresses on the new modem: %s", got)
 	}
 	for range 2 { // a loose plug
 		w.run(w.ispA, "ip", "link", "set", "box", "down")
-		w.await("out", 5*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkNoLink })
+		w.await("out", func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkNoLink })
 		w.run(w.ispA, "ip", "link", "set", "box", "up")
-		w.await("in", 15*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].RTTMS > 0 })
+		w.await("in", func(n *wire.Net) bool { return n.Uplinks[0].RTTMS > 0 })
 	}
-	w.await("not relied on for a while", 10*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkDegraded && n.Active == "isp-b" })
+	w.await("failed three times, so not relied on for a while", func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkDegraded && n.Active == "isp-b" })
 }

@@ -109,7 +109,7 @@ func TestOffersDNS(t *testing.T) {
 	}
 	w.startTime()
 	w.startNetd(bin, site)
-	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.DNS != nil && n.DNS.Answers })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && n.DNS != nil && n.DNS.Answers })
 	w.workstation()
 	for _, c := range []struct{ name, kind, want string }{
 		{"www.example", "A", "192.0.2.9"}, {"gateway.internal", "A", "10.20.0.2"}, {"ecg-cart.clinic.internal", "A", "10.20.0.60"},
@@ -133,7 +133,7 @@ func TestOffersDNS(t *testing.T) {
 	if got := w.dig("evil.example"); !strings.Contains(got, "REFUSED") || !strings.Contains(got, "EDE: 15 (Blocked)") {
 		t.Errorf("a name that leads inside:\n%s", got)
 	}
-	a := w.await("lease", time.Second, func(n *wire.Net) bool { return n.Uplinks[0].Address != "" }).Uplinks[0].Address
+	a := w.await("lease", func(n *wire.Net) bool { return n.Uplinks[0].Address != "" }).Uplinks[0].Address
 	own, _, _ := strings.Cut(a, "/")
 	if out, err := proc.Run(t.Context(), w.ispA, "dig", "@"+own, "+tries=1", "+timeout=1", "www.example"); err == nil {
 		t.Errorf("the provider is answered:\n%s", out)
@@ -155,7 +155,7 @@ func (w *world) startTime() {
 // clients of other houses believe it. Nobody gets an answer to a control question.
 func (w *world) tellsTime() {
 	w.t.Helper()
-	n := w.await("time", 10*time.Second, func(n *wire.Net) bool { return n.Time != nil && n.Time.Known })
+	n := w.await("time", func(n *wire.Net) bool { return n.Time != nil && n.Time.Known })
 	if n.Time.Stratum != 2 || n.Time.Sources[0].Name != "ns.example" || n.Time.ErrorMS <= 0 {
 		w.t.Errorf("time: %+v", n.Time)
 	}
@@ -174,7 +174,7 @@ func (w *world) withoutProviders(bin string, site func(string) string) {
 	w.silence()
 	w.run(w.ispB, "nft", "add table ip dead; add chain ip dead in { type filter hook prerouting priority -400; policy drop; }")
 	dead := func(n *wire.Net) bool { return strings.HasPrefix(w.states(n), "isp-a=down isp-b=down") }
-	w.await("both dead", 10*time.Second, dead)
+	w.await("both dead", dead)
 	known := func(when string) {
 		w.t.Helper()
 		if got := w.dig("short.example"); !strings.Contains(got, "short.example.\t\t30\tIN\tA\t192.0.2.10") || !strings.Contains(got, "EDE: 3 (Stale Answer)") {
@@ -188,12 +188,12 @@ func (w *world) withoutProviders(bin string, site func(string) string) {
 		w.t.Logf("%s: an unknown name was refused after %v", when, time.Since(begin).Round(time.Millisecond))
 	}
 	known("both dead")
-	if n := w.await("old answers counted", 3*time.Second, func(n *wire.Net) bool { return n.DNS.Stale > 0 }); fault(n, "dns.stale") == nil {
+	if n := w.await("old answers counted", func(n *wire.Net) bool { return n.DNS.Stale > 0 }); fault(n, "dns.stale") == nil {
 		w.t.Errorf("faults %+v", n.Faults)
 	}
 	w.must(w.netd.Signal(syscall.SIGTERM))
 	<-w.netd.Done()
 	w.startNetd(bin, site)
-	w.await("still dead", 15*time.Second, func(n *wire.Net) bool { return dead(n) && n.DNS.Answers })
+	w.await("still dead", func(n *wire.Net) bool { return dead(n) && n.DNS.Answers })
 	known("after a restart")
 }

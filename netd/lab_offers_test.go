@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/wire"
@@ -47,14 +46,14 @@ func TestOffers(t *testing.T) {
 	w.startISPA()
 	w.startHub(bin)
 	w.startNetd(bin, alone)
-	w.await("all up", 15*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && len(n.DHCP) == 1 && n.DHCP[0].Answers })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && len(n.DHCP) == 1 && n.DHCP[0].Answers })
 	told := w.workstation()
 	for k, want := range map[string]string{"ip": "10.20.0.60", "router": "10.20.0.2", "dns": "10.20.0.2", "ntpsrv": "10.20.0.2", "hostname": "ecg-cart", "domain": "clinic.internal"} {
 		if told[k] != want {
 			t.Errorf("DHCP: %s is %q, want %q", k, told[k], want)
 		}
 	}
-	w.run(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
+	w.wait(w.pc, "ping", "-c", "1", "-W", "2", "192.0.2.1")
 	var leases []wire.Lease
 	w.must(json.Unmarshal([]byte(w.run(w.pc, "curl", "-s", "--unix-socket", filepath.Join(w.dir, "run/netd.sock"), "http://netd/leases")), &leases))
 	if len(leases) != 1 || leases[0].Name != "ecg-cart" || !leases[0].Live {

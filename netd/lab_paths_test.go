@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,23 +48,18 @@ func stampLab(t *testing.T, bin string) {
 	}))
 	t.Cleanup(func() { conn.Close() })
 	go func() { _ = probe.Reflect(conn) }() // until the test ends
-	n := w.await("measured", 10*time.Second, func(n *wire.Net) bool {
+	w.await("measured", func(n *wire.Net) bool {
 		return n.Uplinks[0].JitterOutMS > 0 && n.Uplinks[1].JitterInMS > 0
 	})
-	for _, u := range n.Uplinks {
-		if u.LossOutPct != 0 || u.LossInPct != 0 || u.JitterOutMS > 1000 {
-			t.Errorf("a good line: %+v", u)
-		}
-	}
+	w.await("a good line", func(n *wire.Net) bool {
+		return !slices.ContainsFunc(n.Uplinks, func(u wire.Uplink) bool { return u.LossOutPct != 0 || u.LossInPct != 0 })
+	})
 	w.run(w.ispA, "nft", "add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in iifname box udp dport 862 numgen inc mod 5 0 drop")
 	w.run(w.ispB, "nft", "add table ip lossy; add chain ip lossy in { type filter hook prerouting priority -400; }; add rule ip lossy in iifname up udp sport 862 numgen inc mod 2 0 drop")
-	n = w.await("loss by direction", 40*time.Second, func(n *wire.Net) bool {
+	w.await("loss by direction, and none in the other", func(n *wire.Net) bool {
 		a, b := n.Uplinks[0], n.Uplinks[1]
-		return a.LossOutPct > 5 && b.LossInPct > 15
+		return a.LossOutPct > 5 && b.LossInPct > 15 && a.LossInPct == 0 && b.LossOutPct == 0
 	})
-	if n.Uplinks[0].LossInPct != 0 || n.Uplinks[1].LossOutPct != 0 {
-		t.Errorf("loss in the wrong direction: %+v", n.Uplinks)
-	}
 }
 
 // serve answers HTTP at addr in s.
@@ -90,16 +87,16 @@ func signIn(t *testing.T, bin string) {
 	w.run(w.ispA, "nft", "add table ip captive; add chain ip captive pre { type nat hook prerouting priority -100; }; add rule ip captive pre iifname box tcp dport 80 dnat to 100.64.1.1")
 	w.startHub(bin)
 	w.startNetd(bin, asking(`portal = "http://192.0.2.1/generate_204"`))
-	n := w.await("captive", 15*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkCaptive && n.Active == "isp-b" })
+	n := w.await("captive", func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkCaptive && n.Active == "isp-b" })
 	if u := n.Uplinks[0]; u.Portal != "login.isp-a.example" || !strings.Contains(u.Reason, "sign-in page of login.isp-a.example") || n.Uplinks[1].State != wire.UplinkUp {
 		t.Errorf("got %+v", n.Uplinks)
 	}
-	n = w.await("alarm", 5*time.Second, func(n *wire.Net) bool { return fault(n, "uplink.captive") != nil })
+	n = w.await("alarm", func(n *wire.Net) bool { return fault(n, "uplink.captive") != nil })
 	if f := fault(n, "uplink.captive"); !strings.Contains(f.Do, "sign in") {
 		t.Errorf("fault: %+v", f)
 	}
 	w.run(w.ispA, "nft", "delete table ip captive")
-	w.await("signed in", 25*time.Second, func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkUp && n.Active == "isp-a" })
+	w.await("signed in", func(n *wire.Net) bool { return n.Uplinks[0].State == wire.UplinkUp && n.Active == "isp-a" })
 }
 
 // noNames: the resolver that provider A names does not answer; B's does.
@@ -108,7 +105,7 @@ func noNames(t *testing.T, bin string) {
 	w.startISPA("--dhcp-range=100.64.1.100,100.64.1.199,255.255.255.0,2m", "--dhcp-option=option:router,100.64.1.1", "--dhcp-option=option:dns-server,100.64.1.1")
 	w.startHub(bin)
 	w.startNetd(bin, asking(`portal = "http://portal.example/"`))
-	n := w.await("names", 20*time.Second, func(n *wire.Net) bool {
+	n := w.await("names", func(n *wire.Net) bool {
 		return n.Uplinks[0].State == wire.UplinkDegraded && strings.HasPrefix(n.Uplinks[0].Reason, "names don't resolve: ")
 	})
 	if !strings.HasSuffix(n.Uplinks[0].Reason, "100.64.1.1 does not answer") || n.Uplinks[1].State != wire.UplinkUp {
@@ -133,17 +130,22 @@ func metered(t *testing.T, bin string) {
 		w.must(err)
 		return n
 	}
-	a, b := asked(w.ispA), asked(w.ispB)
-	time.Sleep(4 * time.Second)
-	a, b = asked(w.ispA)-a, asked(w.ispB)-b
-	t.Logf("in 4 s A was asked %d times, B %d", a, b)
-	if a < 5 || b > 2 {
-		t.Errorf("in 4 s A was asked %d times, B %d; want 8 or so, and none", a, b)
+	a0, b0 := asked(w.ispA), asked(w.ispB)
+	w.soon("ten probes of A", func() error {
+		if n := asked(w.ispA) - a0; n < 10 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	a, b := asked(w.ispA)-a0, asked(w.ispB)-b0
+	t.Logf("A was asked %d times, B %d", a, b)
+	if b > a/3 {
+		t.Errorf("A was asked %d times, B %d; want nearly none", a, b)
 	}
 	w.run(w.ispA, "ip", "link", "set", "box", "down")
-	w.await("B in use", 5*time.Second, func(n *wire.Net) bool { return n.Active == "isp-b" })
+	w.await("B in use", func(n *wire.Net) bool { return n.Active == "isp-b" })
 	b = asked(w.ispB)
-	for end := time.Now().Add(15 * time.Second); asked(w.ispB) == b; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(ample); asked(w.ispB) == b; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("B is in use and was not asked")
 		}

@@ -63,7 +63,7 @@ match = [{ service = "tcp/7001" }]
 		}
 	}
 	took := time.Since(begin)
-	if n := w.await("A in use still", time.Second, func(n *wire.Net) bool { return true }); n.Active != "isp-a" {
+	if n := w.await("A in use still", func(n *wire.Net) bool { return true }); n.Active != "isp-a" {
 		t.Fatalf("active: %s", n.Active)
 	}
 	return s.median(begin, time.Now()), float64(got) * 8 / took.Seconds() / 1e6

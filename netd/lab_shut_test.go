@@ -50,13 +50,13 @@ func TestLabShut(t *testing.T) {
 			return f != nil && strings.Contains(f.What, word)
 		}
 	}
-	w.await("nothing can be changed", 15*time.Second, refusal("no table"))
+	w.await("nothing can be changed", refusal("no table"))
 	time.Sleep(200 * time.Millisecond)
 	if got := w.run(w.box, "ip", "-4", "-o", "addr", "show", "scope", "global"); got != "" {
 		t.Errorf("without any rules of its own the box has:\n%s", got)
 	}
 	mode("rules")
-	w.await("a little can be", 15*time.Second, refusal("no conntrack"))
+	w.await("a little can be", refusal("no conntrack"))
 	w.wait(w.pc, "ping", "-c", "1", "-W", "1", "10.20.0.2")
 	for _, to := range []string{"10.20.0.2:8443", "[" + w.linkLocal("lan") + "%eth0]:8443", "192.0.2.1:80"} {
 		if reach(w.pc, to, silence) == nil {
@@ -67,7 +67,7 @@ func TestLabShut(t *testing.T) {
 		t.Errorf("an uplink is used: %s", got)
 	}
 	mode("none")
-	w.await("all up", 25*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && fault(n, "firewall.failed") == nil })
+	w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && fault(n, "firewall.failed") == nil })
 	for _, to := range []string{"10.20.0.2:8443", "192.0.2.1:80"} {
 		if err := reach(w.pc, to, answer); err != nil {
 			t.Errorf("%s: %v", to, err)

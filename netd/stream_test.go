@@ -2,11 +2,16 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
+	"testing"
 	"time"
 
 	"clinicgate/firmware/lab/netns"
+
+	"golang.org/x/sys/unix"
 )
 
 // A stream is a datagram every two milliseconds to an echo, each with a number,
@@ -31,6 +36,8 @@ func (w *world) stream(from, to *netns.Space, addr string) *stream {
 	}))
 	near, err := from.DialContext(w.t.Context(), "udp4", addr)
 	w.must(err)
+	roomy(w.t, far)
+	roomy(w.t, near)
 	stop := make(chan struct{})
 	w.t.Cleanup(func() { close(stop); far.Close(); near.Close() })
 	go func() {
@@ -71,6 +78,21 @@ func (w *world) stream(from, to *netns.Space, addr string) *stream {
 		}
 	}()
 	return s
+}
+
+// roomy has a socket keep what comes while a busy machine does not let its reader run.
+func roomy(t testing.TB, c any) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+	}), err)
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (s *stream) next() []byte {
