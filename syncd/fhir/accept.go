@@ -37,7 +37,7 @@ func isJSON(s string) bool {
 	if err != nil || params["q"] == "0" {
 		return false
 	}
-	if v, ok := params["fhirversion"]; ok && v != "4.0" && v != Version {
+	if v, ok := params["fhirversion"]; ok && v != "4.0" && v != Release {
 		return false
 	}
 	switch typ {

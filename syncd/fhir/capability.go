@@ -9,22 +9,22 @@ import (
 // Capability is the CapabilityStatement of the gateway: what it does, and no
 // more. date is the start of the program; self its base URL.
 func Capability(self, software string, date time.Time) []byte {
-	params := []capParam{{"patient", "reference"}}
-	for _, p := range passed {
-		if p.typ != "" {
-			params = append(params, capParam{p.name, p.typ})
-		}
-	}
 	var resources []capResource
 	for _, t := range types {
-		r := capResource{Type: t, Interaction: []capCode{{"read"}}, Versioning: "versioned", ConditionalRead: "not-match"}
-		if _, ok := slices.BinarySearch(clinical[:], t); ok {
-			r.Interaction = append(r.Interaction, capCode{"search-type"})
-			r.SearchParam = params
+		r := capResource{
+			Type: t, Interaction: []capCode{{"read"}, {"vread"}, {"history-instance"}},
+			Versioning: "versioned", ReadHistory: true, ConditionalRead: "full-support",
 		}
-		if t == "AuditEvent" { // a patient's own
+		if slices.Contains(Searchable(), t) {
 			r.Interaction = append(r.Interaction, capCode{"search-type"})
-			r.SearchParam = params[:1]
+			r.takes(t)
+		}
+		switch t {
+		case "AuditEvent": // a patient's own
+			r.Interaction = append(r.Interaction, capCode{"search-type"})
+			r.SearchParam = []capParam{{"patient", KindRef}}
+		case "Patient":
+			r.Operation = []capOperation{{"everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"}}
 		}
 		resources = append(resources, r)
 	}
@@ -39,12 +39,14 @@ func Capability(self, software string, date time.Time) []byte {
 				"An answer from the cache carries Age and Cache-Status.",
 			URL: self,
 		},
-		FHIRVersion: Version,
+		FHIRVersion: Release,
 		Format:      []string{"application/fhir+json", "json"},
 		Rest: []capRest{{
 			Mode: "server",
-			Documentation: "Read only. A read with If-None-Match answers 304 to a match. A search names one patient and " +
-				"answers all matches, or pages of _count in the order of _sort.",
+			Documentation: "Read only. If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
+				"patients, by GET or by POST to _search; it answers all matches, or pages of _count in the order of _sort. Unknown " +
+				"parameters are refused, or left out and named with Prefer: handling=lenient. A batch or transaction holds reads alone.",
+			Interaction: []capCode{{"batch"}, {"transaction"}},
 			Security: capSecurity{
 				Description: "Mutual TLS with a certificate of the clinic's devices, and a bearer token of a live card session bound to it.",
 			},
@@ -79,6 +81,7 @@ type capImplementation struct {
 type capRest struct {
 	Mode          string        `json:"mode"`
 	Documentation string        `json:"documentation"`
+	Interaction   []capCode     `json:"interaction"`
 	Security      capSecurity   `json:"security"`
 	Resource      []capResource `json:"resource"`
 }
@@ -88,11 +91,35 @@ type capSecurity struct {
 }
 
 type capResource struct {
-	Type            string     `json:"type"`
-	Interaction     []capCode  `json:"interaction"`
-	Versioning      string     `json:"versioning"`
-	ConditionalRead string     `json:"conditionalRead"`
-	SearchParam     []capParam `json:"searchParam,omitempty"`
+	Type            string         `json:"type"`
+	Interaction     []capCode      `json:"interaction"`
+	Versioning      string         `json:"versioning"`
+	ReadHistory     bool           `json:"readHistory"`
+	ConditionalRead string         `json:"conditionalRead"`
+	SearchInclude   []string       `json:"searchInclude,omitempty"`
+	SearchParam     []capParam     `json:"searchParam,omitempty"`
+	Operation       []capOperation `json:"operation,omitempty"`
+}
+
+// takes states what a search of the type takes.
+func (r *capResource) takes(typ string) {
+	if typ != "Patient" {
+		r.SearchParam = append(r.SearchParam, capParam{"patient", KindRef})
+	}
+	for _, all := range [][]param{params[typ], general[:]} {
+		for _, p := range all {
+			if p.kind == KindRef {
+				r.SearchInclude = append(r.SearchInclude, typ+":"+p.name)
+			} else {
+				r.SearchParam = append(r.SearchParam, capParam{p.name, p.kind})
+			}
+		}
+	}
+}
+
+type capOperation struct {
+	Name       string `json:"name"`
+	Definition string `json:"definition"`
 }
 
 type capCode struct {

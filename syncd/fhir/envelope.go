@@ -18,7 +18,7 @@ type Envelope struct {
 	Ref
 	Version string    // meta.versionId
 	Updated time.Time // meta.lastUpdated, zero when absent
-	Patient Ref       // whose it is: itself, subject or patient; zero when neither is a patient
+	Patient Ref       // whose it is: itself, its subject, patient, for, beneficiary or participant; zero when none is a patient
 }
 
 // Decode reads the envelope of one resource. base is the server's URL, for
@@ -26,7 +26,7 @@ type Envelope struct {
 // see different patients: a repeated name, or one that differs from a wanted
 // name by case only, is refused.
 func Decode(body []byte, base string) (Envelope, error) {
-	m, err := members(body, "resourceType", "id", "meta", "subject", "patient")
+	m, err := members(body, "resourceType", "id", "meta", "subject", "patient", "for", "beneficiary", "participant")
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -46,8 +46,29 @@ func Decode(body []byte, base string) (Envelope, error) {
 		e.Patient = e.Ref
 		return e, nil
 	}
-	e.Patient, err = owner(m["subject"], m["patient"], base)
+	named := []json.RawMessage{m["subject"], m["patient"], m["for"], m["beneficiary"]}
+	if e.Type == "Appointment" {
+		actors, err := actors(m["participant"])
+		if err != nil {
+			return Envelope{}, err
+		}
+		named = actors
+	}
+	e.Patient, err = owner(named, base)
 	return e, err
+}
+
+// actors are who takes part in an appointment.
+func actors(participants json.RawMessage) (all []json.RawMessage, err error) {
+	each, err := list(participants, "participant")
+	for _, p := range each {
+		m, err := members(p, "actor")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, m["actor"])
+	}
+	return all, err
 }
 
 func (e *Envelope) meta(raw json.RawMessage) error {
@@ -72,11 +93,11 @@ func (e *Envelope) meta(raw json.RawMessage) error {
 	return nil
 }
 
-// owner returns the patient named by subject or patient. When both are patients
-// they must be the same one.
-func owner(subject, patient json.RawMessage, base string) (Ref, error) {
+// owner returns the patient named by an element such as subject or patient. When
+// several name one it must be the same one.
+func owner(named []json.RawMessage, base string) (Ref, error) {
 	var found Ref
-	for _, raw := range []json.RawMessage{subject, patient} {
+	for _, raw := range named {
 		if raw == nil || raw[0] != '{' {
 			continue // absent, or a list as in Group-like types: no owner
 		}
@@ -96,7 +117,7 @@ func owner(subject, patient json.RawMessage, base string) (Ref, error) {
 			continue // a group, a device, another server: not a patient of ours
 		}
 		if found != (Ref{}) && found != ref {
-			return Ref{}, fmt.Errorf("%w: subject and patient differ", ErrBody)
+			return Ref{}, fmt.Errorf("%w: it names two patients", ErrBody)
 		}
 		found = ref
 	}

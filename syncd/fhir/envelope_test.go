@@ -90,7 +90,7 @@ func TestDecodePage(t *testing.T) {
 	}
 	remark := `{"resource":{"resourceType":"OperationOutcome"},"search":{"mode":"outcome"}}`
 	p, err := s.Page(page(obs("1", "Patient/p"), remark, obs("2", base+"/Patient/p")), base)
-	if err != nil || len(p.Entries) != 2 || string(p.Entries[0]) != obs("1", "Patient/p") {
+	if err != nil || len(p.Entries) != 2 || !strings.Contains(string(p.Entries[0]), `"value":1.00`) || p.Matches != 2 {
 		t.Fatalf("got %d entries, %v", len(p.Entries), err)
 	}
 	p, err = s.Page([]byte(`{"resourceType":"Bundle","type":"searchset","link":[{"relation":"self","url":"a"},{"relation":"next","url":"b"}]}`), base)
@@ -118,67 +118,88 @@ func TestDecodePage(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
+func TestShow(t *testing.T) {
 	var entries []json.RawMessage
 	for i := range 5 {
-		entries = append(entries, json.RawMessage(obs(fmt.Sprint(i), "Patient/p")))
+		entries = append(entries, NewEntry(fmt.Appendf(nil, `{"resourceType":"Observation","id":"%d","performer":[{"reference":"Practitioner/%d"}],"valueQuantity":{"value":1.00}}`, i, i%2), false))
+	}
+	for i := range 2 {
+		entries = append(entries, NewEntry(fmt.Appendf(nil, `{"resourceType":"Practitioner","id":"%d"}`, i), true))
 	}
 	joined := Join(entries)
-	cut := func(query string, extra json.RawMessage) (ids string, total int, next string) {
+	show := func(query string, extra json.RawMessage) (ids string, total int, next string) {
 		t.Helper()
 		s, err := ParseSearch("Observation", "patient=p&"+query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body, err := Cut(joined, s, "https://gw/fhir/R4", extra)
+		body, err := Show(joined, View{
+			Kind: KindSearch, Self: "https://gw/fhir/R4/" + s.Key(), Base: "https://gw/fhir/R4", Window: s.Window, Extra: extra,
+			Tags: []Tag{{System: "urn:x", Code: "fresh"}},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var b struct {
 			Total int
-			Link  []struct{ URL string }
+			Meta  struct{ Tag []Tag }
+			Link  []struct{ Relation, URL string }
 			Entry []struct {
+				FullURL  string
 				Resource struct{ ID, ResourceType string }
+				Search   struct{ Mode string }
 			}
 		}
-		if err := json.Unmarshal(body, &b); err != nil {
+		if err := json.Unmarshal(body, &b); err != nil || len(b.Meta.Tag) != 1 {
 			t.Fatalf("%v in %s", err, body)
 		}
 		for _, e := range b.Entry {
-			ids += e.Resource.ID
-			if e.Resource.ResourceType == "OperationOutcome" {
+			switch e.Search.Mode {
+			case "include":
+				ids += "+"
+			case "outcome":
 				ids += "!"
+				continue
+			}
+			ids += e.Resource.ID
+			if e.FullURL != "https://gw/fhir/R4/"+e.Resource.ResourceType+"/"+e.Resource.ID {
+				t.Errorf("fullUrl %q", e.FullURL)
 			}
 		}
-		if len(b.Link) > 0 {
-			next = b.Link[0].URL
+		for _, l := range b.Link {
+			if l.Relation == "next" {
+				next = l.URL
+			}
 		}
 		return ids, b.Total, next
 	}
 	for _, c := range []struct{ query, ids, next string }{
-		{"", "01234", ""},
-		{"_count=2", "01", "_offset=2"},
-		{"_count=2&_offset=2", "23", "_offset=4"},
-		{"_count=2&_offset=4", "4", ""},
-		{"_count=5", "01234", ""},
+		{"", "01234+0+1", ""},
+		{"_count=2", "01+0+1", "_offset=2"},
+		{"_count=2&_offset=2", "23+0+1", "_offset=4"},
+		{"_count=2&_offset=4", "4+0", ""},
+		{"_count=5", "01234+0+1", ""},
 		{"_offset=9", "", ""},
 	} {
-		ids, total, next := cut(c.query, nil)
+		ids, total, next := show(c.query, nil)
 		if ids != c.ids || total != 5 || !strings.HasSuffix(next, c.next) || (c.next == "") != (next == "") {
 			t.Errorf("%s: got %q of %d, next %q", c.query, ids, total, next)
 		}
 	}
 	// The next link is a search of ours.
-	_, _, next := cut("_count=2", nil)
+	_, _, next := show("_count=2", nil)
 	query := strings.TrimPrefix(next, "https://gw/fhir/R4/Observation?")
 	if s, err := ParseSearch("Observation", query); err != nil || s.Offset != 2 || s.Count != 2 {
 		t.Errorf("next %q: %+v, %v", next, s, err)
 	}
-	if ids, _, _ := cut("", Remark(CodeInformation, "old")); ids != "01234!" {
+	if ids, _, _ := show("_count=1", Remark(CodeInformation, "old")); ids != "0+0!" {
 		t.Errorf("with a remark: %q", ids)
 	}
 	if !strings.Contains(string(joined), `"value":1.00`) {
 		t.Error("1.00 did not stay 1.00")
+	}
+	if empty := Join(nil); strings.Contains(string(empty), "entry") {
+		t.Errorf("an empty list is not allowed in FHIR's JSON: %s", empty)
 	}
 }
 

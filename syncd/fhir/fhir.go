@@ -22,8 +22,8 @@ var (
 // MediaType is what every answer carries (http.html#mime-type).
 const MediaType = "application/fhir+json; charset=utf-8"
 
-// Version is the FHIR release spoken.
-const Version = "4.0.1"
+// Release is the FHIR release spoken.
+const Release = "4.0.1"
 
 // Ref names one resource: "Patient/123".
 type Ref struct {

@@ -30,7 +30,13 @@ func Carriers(number string) Listing {
 // Page checks one page of the answer. What was included beside the matches is
 // dropped; a match that was not asked for spoils the page.
 func (l Listing) Page(body []byte, base string) (Page, error) {
-	return decodePage(body, func(raw json.RawMessage) (bool, error) { return l.keep(raw, base) })
+	return decodePage(body, KindSearch, func(raw json.RawMessage) (json.RawMessage, error) {
+		keep, err := l.keep(raw, base)
+		if err != nil || !keep {
+			return nil, err
+		}
+		return raw, nil
+	})
 }
 
 func (l Listing) keep(raw json.RawMessage, base string) (bool, error) {

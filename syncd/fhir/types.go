@@ -42,7 +42,7 @@ var types = [...]string{
 // clinical are the types that can be searched by their patient, sorted; each
 // carries the patient in "subject" or in "patient".
 var clinical = [...]string{
-	"AllergyIntolerance", "CarePlan", "CareTeam", "Condition", "DiagnosticReport",
+	"AllergyIntolerance", "Appointment", "CarePlan", "CareTeam", "Condition", "DiagnosticReport",
 	"DocumentReference", "Encounter", "Goal", "ImagingStudy", "Immunization", "Media",
 	"MedicationAdministration", "MedicationDispense", "MedicationRequest",
 	"MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse",
@@ -50,4 +50,4 @@ var clinical = [...]string{
 }
 
 // patientOnly are clinical types without a search parameter "subject".
-var patientOnly = [...]string{"AllergyIntolerance", "Immunization"}
+var patientOnly = [...]string{"AllergyIntolerance", "Appointment", "Immunization"}
