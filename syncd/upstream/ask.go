@@ -17,7 +17,11 @@ import (
 // same time share one request; none of them can end it for the others.
 func (c *Client) Ask(ctx context.Context, q fhir.Query, etag string) (a fhir.Answer, changed bool, err error) {
 	shared := c.flight.DoChan(q.Key()+"\n"+etag, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
+		within := c.timeout
+		if _, ok := q.(fhir.Everything); ok {
+			within *= manyParts
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 		defer cancel()
 		a, err := c.ask(ctx, q, etag)
 		c.note(err)
@@ -37,24 +41,28 @@ func (c *Client) ask(ctx context.Context, q fhir.Query, etag string) (fhir.Answe
 	defer in.close()
 	switch q := q.(type) {
 	case fhir.Ref:
-		return c.read(ctx, in, q, etag)
+		return c.read(ctx, in, q, fhir.Envelope{Ref: q}, etag)
+	case fhir.Version:
+		return c.read(ctx, in, q, fhir.Envelope{Ref: q.Of, Version: q.Number}, etag)
+	case fhir.Everything:
+		return c.everything(ctx, in, q)
 	case paged:
 		return c.search(ctx, in, q)
 	}
 	return fhir.Answer{}, fmt.Errorf("ask for a %T: not known", q)
 }
 
-// A paged question is a search: fhir.Search, fhir.Listing.
+// A paged question is a search or its like: fhir.Search, fhir.Listing, fhir.History.
 type paged interface {
 	fhir.Query
 	Target() string // relative to the base
 	Page(body []byte, base string) (fhir.Page, error)
 }
 
-// read is GET [base]/Type/id.
-func (c *Client) read(ctx context.Context, in *intake, ref fhir.Ref, etag string) (fhir.Answer, error) {
+// read is GET of one resource, and want is what must come of it.
+func (c *Client) read(ctx context.Context, in *intake, q fhir.Query, want fhir.Envelope, etag string) (fhir.Answer, error) {
 	at := time.Now() // what the answer says is at least as young
-	resp, body, err := in.get(ctx, c.base.String()+"/"+ref.String(), etag)
+	resp, body, err := in.get(ctx, c.base.String()+"/"+q.Key(), etag)
 	if err != nil {
 		return fhir.Answer{}, err
 	}
@@ -68,7 +76,7 @@ func (c *Client) read(ctx context.Context, in *intake, ref fhir.Ref, etag string
 	if err != nil {
 		return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, err)
 	}
-	if env.Ref != ref {
+	if env.Ref != want.Ref || want.Version != "" && env.Version != want.Version {
 		return fhir.Answer{}, fmt.Errorf("%w: %w", fhir.ErrNonsense, fhir.ErrForeign)
 	}
 	return answer(resp, body, at), nil
@@ -78,10 +86,16 @@ func (c *Client) read(ctx context.Context, in *intake, ref fhir.Ref, etag string
 // complete and pages can be cut without the EHR.
 func (c *Client) search(ctx context.Context, in *intake, s paged) (fhir.Answer, error) {
 	at := time.Now()
-	next := fmt.Sprintf("%s/%s&_count=%d", c.base, s.Target(), pageSize)
+	next := c.first(s.Target())
 	var all []json.RawMessage
+	matches := 0
+	been := map[string]bool{}
 	var a fhir.Answer
 	for n := 0; next != ""; n++ {
+		if been[next] {
+			return fhir.Answer{}, fmt.Errorf("%w: a search whose pages go in a circle", fhir.ErrNonsense)
+		}
+		been[next] = true
 		if n == maxPages {
 			return fhir.Answer{}, fmt.Errorf("%w: a search of more than %d pages", fhir.ErrNonsense, maxPages)
 		}
@@ -101,20 +115,33 @@ func (c *Client) search(ctx context.Context, in *intake, s paged) (fhir.Answer, 
 			a = one
 		}
 		a.Policy.NoStore = a.Policy.NoStore || one.Policy.NoStore
-		all = append(all, page.Entries...)
+		all, matches = append(all, page.Entries...), matches+page.Matches
 		if next, err = c.next(page.Next); err != nil {
 			return fhir.Answer{}, err
 		}
-		if next == "" && len(all) < page.Total {
-			return fhir.Answer{}, fmt.Errorf("%w: a search of %d matches that ends after %d", fhir.ErrNonsense, page.Total, len(all))
+		if next == "" && matches < page.Total {
+			return fhir.Answer{}, fmt.Errorf("%w: a search of %d matches that ends after %d", fhir.ErrNonsense, page.Total, matches)
 		}
 	}
 	a.ETag, a.LastModified = "", "" // of a page, not of the whole
+	if _, ok := s.(fhir.History); ok {
+		a.Body = fhir.JoinHistory(all)
+		return a, nil
+	}
 	a.Body = fhir.Join(all)
 	if l, ok := s.(fhir.Listing); ok && l.Number != "" && len(all) == 0 {
 		a.Policy.NoStore = true // nobody yet: the next question may find someone
 	}
 	return a, nil
+}
+
+// first is the address of a search's first page.
+func (c *Client) first(target string) string {
+	sep := "?"
+	if strings.Contains(target, "?") {
+		sep = "&"
+	}
+	return fmt.Sprintf("%s/%s%s_count=%d", c.base, target, sep, pageSize)
 }
 
 // next checks a link to the next page: it must stay at this EHR, or whoever

@@ -24,6 +24,7 @@ const (
 	small     = 1 << 20  // bytes; of answers beyond it only one is taken in at a time
 	maxPages  = 200      // of one search
 	pageSize  = 500      // resources asked for a page
+	manyParts = 6        // times as long is waited for all of a patient
 )
 
 // After no answer from the EHR a reader who has a stored answer is not made to
@@ -47,6 +48,7 @@ type Client struct {
 	contact time.Time     // last good answer
 	failed  time.Time     // last time nothing came, zero after an answer
 	why     string
+	piece   bool // this EHR has no $everything
 }
 
 // New returns a client of the EHR at base. timeout bounds one answer.
