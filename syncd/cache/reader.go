@@ -37,6 +37,9 @@ type Result struct {
 	Stored bool          // it is in the cache now
 	TTL    time.Duration // negative: stale for so long
 	Why    string        // Stale: why the EHR could not be asked
+	// Partial says why an answer of many resources may lack some; "" when it is whole
+	// as of At.
+	Partial string
 }
 
 // Reader reads through the cache.

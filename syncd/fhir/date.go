@@ -13,12 +13,6 @@ type Span struct {
 	End   int64 `json:"e"`
 }
 
-// Ends of an open period.
-const (
-	minTime = -1 << 53
-	maxTime = 1 << 53
-)
-
 // layouts of date, dateTime and instant, the longest first, with what each leaves
 // open.
 var layouts = [...]struct {
@@ -75,26 +69,4 @@ func parseDateTerm(v string) (dateTerm, error) {
 		return d, fmt.Errorf("%w: got %q, want a date like 2026-11-22 or 2026-11-22T08:00:00Z", ErrParam, clip(v))
 	}
 	return d, nil
-}
-
-// holds compares as search.html#prefix has it, with t the resource's time.
-func (d dateTerm) holds(t Span) bool {
-	inside := d.Start <= t.Start && t.End <= d.End
-	switch d.op {
-	case "eq":
-		return inside
-	case "ne":
-		return !inside
-	case "gt":
-		return t.End > d.End
-	case "lt":
-		return t.Start < d.Start
-	case "ge":
-		return t.End > d.End || inside
-	case "le":
-		return t.Start < d.Start || inside
-	case "sa":
-		return t.Start >= d.End
-	}
-	return t.End <= d.Start // eb
 }

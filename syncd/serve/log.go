@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -70,20 +71,20 @@ func number(name, v string, least, most int) (int, error) {
 
 // accessLog answers who saw a patient's record, to that patient and nobody else.
 // It is an access itself, and traced as one.
-func (h *Handler) accessLog(r *http.Request, g grant.Grant, e trail.Entry) answer {
+func (h *Handler) accessLog(ctx context.Context, in inquiry, g grant.Grant, e trail.Entry) answer {
 	if g.Role != wire.RolePatient {
 		return h.denied(e, &grant.Refusal{Reason: grant.Role})
 	}
-	page, err := parseLog(r.URL.RawQuery)
+	page, err := parseLog(in.query)
 	if err == nil {
-		err = acceptable(r)
+		err = in.accept
 	}
 	if err != nil {
 		return refused(err)
 	}
 	e.Patient, e.What = page.patient.String(), accesses+"?patient="+page.patient.String()
 	q := fhir.Search{Type: accesses, Patient: page.patient}
-	o := h.owner(r.Context(), g, q, page.patient)
+	o := h.owner(ctx, g, q, page.patient)
 	if e.Purpose, err = g.Over(o); err != nil {
 		return h.denied(e, err)
 	}

@@ -75,52 +75,75 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) answer(r *http.Request) answer {
-	rest, ours := strings.CutPrefix(r.URL.Path, Base+"/")
-	if !ours {
+	rest, ours := strings.CutPrefix(r.URL.Path, Base)
+	if !ours || rest != "" && rest[0] != '/' {
 		return failure(http.StatusNotFound, fhir.CodeNotFound, "nothing is here; the records are below "+Base)
 	}
-	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if rest == "metadata" && reading {
+	rest = strings.TrimPrefix(rest, "/")
+	if rest == "metadata" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		if err := acceptable(r); err != nil {
 			return refused(err)
 		}
 		return answer{status: http.StatusOK, body: h.Capability}
 	}
-	q, op, parseErr := parse(rest, r.URL.RawQuery)
-	typ, _, _ := strings.Cut(rest, "/")
 	ask, err := h.asking(r)
 	if err != nil {
 		return h.unproven(err)
 	}
-	ask.Op, ask.Type = op, typ
+	if rest == "" && r.Method == http.MethodPost {
+		return h.batch(r, ask)
+	}
+	in, err := inquire(r, rest)
+	if err != nil {
+		in.accept = err
+	}
+	return h.inquiry(r.Context(), ask, in, func() error { return h.once(ask) })
+}
+
+// inquiry answers one question. once is called when the question is allowed.
+func (h *Handler) inquiry(ctx context.Context, ask asking, in inquiry, once func() error) answer {
+	q, op, parseErr := parse(in)
+	ask.Op = op
+	ask.Type, _, _ = strings.Cut(in.rest, "/")
 	g, err := grant.Decide(time.Now(), h.Roster(), h.Issuer, ask.Request)
 	e := trail.Entry{
 		When: time.Now().UTC(), Session: g.Session, Who: g.Subject, Role: g.Role, Room: g.Room, Device: ask.device,
-		Action: map[grant.Op]string{grant.Read: "read", grant.Search: "search"}[op], What: what(q, rest),
-		Purpose: g.Purpose(),
+		Action: action(q, op), What: what(q, in.rest), Purpose: g.Purpose(),
 	}
 	if err != nil {
 		return h.denied(e, err)
 	}
-	if err := h.once(ask); err != nil {
+	if err := once(); err != nil {
 		return h.unproven(err)
 	}
-	if !reading {
+	if !in.reads() {
 		a := failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,
 			"records can only be read here so far: write them in the EHR itself; uploads have ways of their own")
 		a.header["Allow"] = "GET, HEAD"
 		return a
 	}
-	if rest == accesses {
-		return h.accessLog(r, g, e)
+	if in.rest == accesses {
+		return h.accessLog(ctx, in, g, e)
 	}
-	if parseErr == nil {
-		parseErr = acceptable(r)
+	if in.accept != nil {
+		return refused(in.accept)
 	}
 	if parseErr != nil {
 		return refused(parseErr)
 	}
-	return h.owned(r, q, g, e)
+	return h.owned(ctx, in, q, g, e)
+}
+
+// action is what the trail calls a question.
+func action(q fhir.Query, op grant.Op) string {
+	switch q.(type) {
+	case fhir.History, fhir.Everything:
+		return "search"
+	}
+	if op == grant.Search {
+		return "search"
+	}
+	return "read"
 }
 
 // denied answers a refusal of grant's. Who is known leaves a trace; a stranger's
@@ -164,27 +187,39 @@ func (h *Handler) traced(e trail.Entry, a answer) answer {
 		"the access could not be recorded, so the record can't be shown: the gateway's storage needs attention, call support")
 }
 
-// read answers an allowed read or search.
-func (h *Handler) read(r *http.Request, q fhir.Query) answer {
-	res, err := h.Records.Read(r.Context(), q)
+// read answers an allowed question.
+func (h *Handler) read(ctx context.Context, in inquiry, q fhir.Query) answer {
+	res, err := h.Records.Read(ctx, q)
 	if err != nil {
 		return h.unanswered(err)
 	}
 	a := answer{status: http.StatusOK, body: res.Body, whole: res.Body, trace: string(res.How), header: fresh(res)}
-	if s, ok := q.(fhir.Search); ok {
-		var remark []byte
-		if res.How == cache.Stale {
-			remark = fhir.Remark(fhir.CodeInformation, "As of "+stamp(res.At)+": the EHR could not be asked since ("+res.Why+"). Newer entries may be missing.")
-		}
-		if a.body, err = fhir.Cut(res.Body, s, h.Self, remark); err != nil {
+	if v, ok := view(q, res, h.Self); ok {
+		if a.body, err = fhir.Show(res.Body, v); err != nil {
 			return h.unanswered(err)
+		}
+		if _, search := q.(fhir.Search); search && in.lenient() {
+			a.header["Preference-Applied"] = "handling=lenient"
 		}
 		return a
 	}
-	if res.ETag != "" && matches(r.Header.Get("If-None-Match"), res.ETag) {
+	if in.holds(res) {
 		a.status, a.body = http.StatusNotModified, nil
 	}
 	return a
+}
+
+// holds says whether what the client has is still the answer (RFC 9110 §13.2.2).
+func (in inquiry) holds(res cache.Result) bool {
+	if in.same != "" {
+		return res.ETag != "" && matches(in.same, res.ETag)
+	}
+	since, err := http.ParseTime(in.since)
+	if err != nil {
+		return false
+	}
+	modified, err := http.ParseTime(res.LastModified)
+	return err == nil && !modified.After(since)
 }
 
 // fresh is what an answer's headers say of its age.

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -208,7 +209,7 @@ func TestStale(t *testing.T) {
 	if got := r.Header.Get(StaleHeader); !strings.HasPrefix(got, "as-of=20") || !strings.Contains(got, `reason="no internet provider is usable"`) {
 		t.Errorf("%s %q", StaleHeader, got)
 	}
-	d.res.Body = fhir.Join([]json.RawMessage{[]byte(`{"resource":{"resourceType":"Observation","id":"o"}}`)})
+	d.res.Body = fhir.Join([]json.RawMessage{fhir.NewEntry([]byte(`{"resourceType":"Observation","id":"o"}`), false)})
 	text := body(t, d.get(Base+"/Observation?patient=p1"))
 	if !strings.Contains(text, `"search":{"mode":"outcome"}`) || !strings.Contains(text, "As of ") || !strings.Contains(text, `"total":1`) {
 		t.Errorf("a stale search does not say so: %s", text)
@@ -219,7 +220,7 @@ func TestSearch(t *testing.T) {
 	d := newDesk(t)
 	var entries []json.RawMessage
 	for i := range 3 {
-		entries = append(entries, fmt.Appendf(nil, `{"resource":{"resourceType":"Observation","id":"o%d"}}`, i))
+		entries = append(entries, fhir.NewEntry(fmt.Appendf(nil, `{"resourceType":"Observation","id":"o%d"}`, i), false))
 	}
 	d.res.Body, d.res.ETag, d.res.How = fhir.Join(entries), "", cache.Hit
 	r := d.get(Base + "/Observation?subject=Patient/p1&_count=2")
@@ -251,24 +252,32 @@ func TestRequestRefusals(t *testing.T) {
 		status int
 		code   string
 	}{
-		"no token":           {"/fhir/R4/Patient/p1", noAuth, 401, fhir.CodeLogin},
-		"basic":              {"/fhir/R4/Patient/p1", header("Authorization", "Basic eDp5"), 401, fhir.CodeLogin},
-		"rubbish":            {"/fhir/R4/Patient/p1", header("Authorization", "Bearer x"), 401, fhir.CodeLogin},
-		"write, no token":    {"/fhir/R4/Patient", func(r *http.Request) { r.Method = "POST"; noAuth(r) }, 401, fhir.CodeLogin},
-		"create":             {"/fhir/R4/Patient", method("POST"), 405, fhir.CodeNotSupported},
-		"update":             {"/fhir/R4/Patient/p1", method("PUT"), 405, fhir.CodeNotSupported},
-		"delete":             {"/fhir/R4/Patient/p1", method("DELETE"), 405, fhir.CodeNotSupported},
-		"search by post":     {"/fhir/R4/Observation/_search", method("POST"), 405, fhir.CodeNotSupported},
+		"no token":        {"/fhir/R4/Patient/p1", noAuth, 401, fhir.CodeLogin},
+		"basic":           {"/fhir/R4/Patient/p1", header("Authorization", "Basic eDp5"), 401, fhir.CodeLogin},
+		"rubbish":         {"/fhir/R4/Patient/p1", header("Authorization", "Bearer x"), 401, fhir.CodeLogin},
+		"write, no token": {"/fhir/R4/Patient", func(r *http.Request) { r.Method = "POST"; noAuth(r) }, 401, fhir.CodeLogin},
+		"create":          {"/fhir/R4/Patient", method("POST"), 405, fhir.CodeNotSupported},
+		"update":          {"/fhir/R4/Patient/p1", method("PUT"), 405, fhir.CodeNotSupported},
+		"delete":          {"/fhir/R4/Patient/p1", method("DELETE"), 405, fhir.CodeNotSupported},
+		"search of json": {"/fhir/R4/Observation/_search", func(r *http.Request) {
+			r.Method = "POST"
+			r.Body = io.NopCloser(strings.NewReader("{}"))
+			r.ContentLength = 2
+		}, 415, fhir.CodeNotSupported},
+		"_search by get":     {"/fhir/R4/Observation/_search?patient=p1", nil, 404, fhir.CodeNotFound},
+		"batch of xml":       {"/fhir/R4", method("POST"), 415, fhir.CodeNotSupported},
 		"xml":                {"/fhir/R4/Patient/p1", header("Accept", "application/fhir+xml"), 406, fhir.CodeNotSupported},
 		"xml by parameter":   {"/fhir/R4/Patient/p1?_format=xml", header("Accept", "*/*"), 406, fhir.CodeNotSupported},
 		"metadata in xml":    {"/fhir/R4/metadata", header("Accept", "application/fhir+xml"), 406, fhir.CodeNotSupported},
 		"unknown type":       {"/fhir/R4/Patients/p1", nil, 404, fhir.CodeNotFound},
 		"bad id":             {"/fhir/R4/Patient/p_1", nil, 400, fhir.CodeInvalid},
 		"dots":               {"/fhir/R4/Patient/..", nil, 400, fhir.CodeInvalid},
-		"escaped slash":      {"/fhir/R4/Patient/..%2fObservation%2fo", nil, 404, fhir.CodeNotFound},
-		"version":            {"/fhir/R4/Patient/p1/_history/1", nil, 404, fhir.CodeNotFound},
-		"everything":         {"/fhir/R4/Patient/p1/$everything", nil, 404, fhir.CodeNotFound},
-		"patients by name":   {"/fhir/R4/Patient?name=x", nil, 400, fhir.CodeNotSupported},
+		"escaped slash":      {"/fhir/R4/Patient/..%2fObservation%2fo", nil, 400, fhir.CodeInvalid},
+		"version":            {"/fhir/R4/Patient/p1/_history/a_b", nil, 400, fhir.CodeInvalid},
+		"below a version":    {"/fhir/R4/Patient/p1/_history/1/2", nil, 404, fhir.CodeNotFound},
+		"everything else":    {"/fhir/R4/Observation/o1/$everything", nil, 400, fhir.CodeNotSupported},
+		"operation":          {"/fhir/R4/Patient/$match", nil, 404, fhir.CodeNotFound},
+		"all patients":       {"/fhir/R4/Patient", nil, 400, fhir.CodeNotSupported},
 		"all observations":   {"/fhir/R4/Observation", nil, 400, fhir.CodeNotSupported},
 		"two patients":       {"/fhir/R4/Observation?patient=p1&patient=p2", nil, 400, fhir.CodeNotSupported},
 		"unknown parameter":  {"/fhir/R4/Observation?patient=p1&x=y", nil, 400, fhir.CodeNotSupported},
@@ -412,7 +421,7 @@ func FuzzPath(f *testing.F) {
 	f.Add("Observation", "patient=p1&_count=3")
 	f.Add("Patient/../x", "_format=%zz")
 	f.Fuzz(func(t *testing.T, rest, query string) {
-		q, _, err := parse(rest, query)
+		q, _, err := parse(inquiry{rest: rest, query: query})
 		if err == nil && (strings.Contains(q.Key(), "..") && strings.Contains(q.Key(), "/../") || strings.ContainsAny(q.Key(), "\r\n\x00")) {
 			t.Fatalf("%q %q: key %q", rest, query, q.Key())
 		}
