@@ -46,11 +46,12 @@ func TestAttackKillPcscdInASignature(t *testing.T) {
 	d.insert(d.card(d.world.Professionals, "1"))
 	a := d.mustLogin()
 	d.slot.Hang(true) // the next proof stays in the card
-	time.Sleep(300 * time.Millisecond)
+	d.wait("a command in the card", func() bool { return d.slot.Waiting() > 0 })
 	d.pcscd.Kill()
 	d.until("no session", func(c *wire.Card) bool { return len(c.Sessions) == 0 })
 	d.refused(d.call(d.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
 	d.slot.Hang(false)
+	d.fault("card.no-pcscd")
 	if err := d.pcscd.Restart(); err != nil {
 		t.Fatal(err)
 	}

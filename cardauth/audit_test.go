@@ -53,7 +53,7 @@ func (d *desk) trace() []string {
 func (d *desk) traced(want ...string) {
 	d.t.Helper()
 	var got []string
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		got = d.trace()
 		for i := range got { // whichever notices first: the reader or the next proof
 			got[i] = strings.ReplaceAll(got[i], "card-lost", "card-out")

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"clinicgate/cardauth/proof"
 	"clinicgate/firmware/lab/pcscd"
 	"clinicgate/firmware/lab/pivcard"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
@@ -74,6 +77,7 @@ func BenchmarkCard(b *testing.B) {
 		figures := d.local(b, "card.", quick, 40, bare)
 		figures = append(figures, d.local(b, "card.slow_", slow, 10, bareSlow)...)
 		figures = append(figures, d.thousand(b, quick)...)
+		figures = append(figures, d.underLoad(b, quick))
 		figures = append(figures, remote(b)...)
 		writeFigures(b, figures)
 	}
@@ -162,6 +166,30 @@ func (d *desk) local(b *testing.B, name string, c *pivcard.Card, often int, bare
 	}
 	figures = append(figures, spread(name+"insert_to_session_ms", inserted)...)
 	return append(figures, spread(name+"removal_ms", removed)...)
+}
+
+// underLoad is how many sessions a busy machine ends though the card is there.
+func (d *desk) underLoad(b *testing.B, c *pivcard.Card) figure {
+	const seconds = 30
+	d.insert(c)
+	a := d.mustLogin()
+	for range 2 * runtime.NumCPU() {
+		hog := exec.Command("sh", "-c", "while :; do :; done")
+		if err := proc.Bound(hog); err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = hog.Process.Kill(); _ = hog.Wait() }()
+	}
+	ended := 0
+	for range seconds {
+		time.Sleep(time.Second)
+		if a = d.call(d.ws, "/v1/renew", a.Token, ""); a.Status != http.StatusOK {
+			ended++
+			a = d.mustLogin()
+		}
+	}
+	d.remove()
+	return figure{Metric: "card.busy_ended", Value: float64(ended), Peer: "seconds with 2 busy loops a processor", PeerValue: seconds, N: seconds}
 }
 
 // use is what cardauth holds: files, threads, memory.

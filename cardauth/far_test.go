@@ -98,10 +98,7 @@ func (f *far) build(t testing.TB, delay time.Duration) {
 	f.place.dial = ws.DialContext
 	f.cards, f.seat = pcscd.Start(t), pivcard.NewSlot()
 	f.cards.Plug(t, f.seat, 0)
-	f.bin = filepath.Join(f.dir, "agent")
-	if out, err := exec.Command("go", "build", "-o", f.bin, "./agent").CombinedOutput(); err != nil {
-		t.Fatalf("build agent: %v\n%s", err, out)
-	}
+	f.bin = built(t, "./agent")
 	f.askpass(t)
 }
 
@@ -364,6 +361,7 @@ func TestRoomAgent(t *testing.T) {
 		end.do()
 		took := f.ends(a.Session.ID, start)
 		t.Logf("%s: session over after %v", end.how, took.Round(time.Millisecond))
+		f.until("the reader without the card, or gone", func(c *wire.Card) bool { return !f.farState(wire.ReaderCard)(c) })
 		end.undo()
 		f.until("the card in again", f.farState(wire.ReaderCard))
 		a = f.mustFarLogin()

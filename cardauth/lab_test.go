@@ -13,10 +13,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pcscd"
@@ -30,6 +33,8 @@ import (
 const (
 	rightPIN = "123456"
 	room     = "consulting-1"
+
+	patience = 30 * time.Second // for what must come
 )
 
 // A desk is a consulting room: the real cardauth and pcscd, a virtual card's
@@ -79,6 +84,9 @@ func newDesk(t testing.TB, spoil ...func(*desk)) *desk {
 		t.Fatal(err)
 	}
 	d := &desk{t: t, world: world, slot: pivcard.NewSlot(), dir: t.TempDir(), more: make(chan struct{}, 1)}
+	if _, measured := t.(*testing.B); !measured {
+		urgent()
+	}
 	d.place.local()
 	d.pcscd = pcscd.Start(t)
 	d.pcscd.Plug(t, d.slot, 0)
@@ -160,10 +168,6 @@ func (p *place) local() {
 
 func (d *desk) start() {
 	d.t.Helper()
-	bin := filepath.Join(d.dir, "cardauth")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		d.t.Fatalf("build cardauth: %v\n%s", err, out)
-	}
 	d.launch()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -184,11 +188,68 @@ func (d *desk) start() {
 	})
 }
 
-// launch starts the program that start has built.
+// urgent has this process, whose goroutines are the cards, run before others, as
+// its children cardauth and pcscd then do: a card that does not answer in a third
+// of a second is gone, and must be so for its own fault, not for a busy machine's.
+func urgent() {
+	tasks, _ := os.ReadDir("/proc/self/task")
+	for _, task := range tasks {
+		if id, err := strconv.Atoi(task.Name()); err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, id, -before) // not root: as it is
+		}
+	}
+}
+
+const before = 10 // steps of niceness
+
+// calm is a program that runs as others do.
+func calm(args ...string) *exec.Cmd {
+	return exec.Command("nice", append([]string{"-n", strconv.Itoa(before)}, args...)...)
+}
+
+// binaries are what was built so far, by package: each once, for all tests.
+var binaries = struct {
+	sync.Mutex
+	dir string
+	by  map[string]string
+}{by: map[string]string{}}
+
+// TestMain removes what was built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaries.dir != "" {
+		os.RemoveAll(binaries.dir)
+	}
+	os.Exit(code)
+}
+
+// built returns the program of a package.
+func built(t testing.TB, pkg string) string {
+	t.Helper()
+	binaries.Lock()
+	defer binaries.Unlock()
+	if binaries.dir == "" {
+		dir, err := os.MkdirTemp("", "cg-card-bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		binaries.dir = dir
+	}
+	if binaries.by[pkg] == "" {
+		bin := filepath.Join(binaries.dir, fmt.Sprintf("program-%d", len(binaries.by)))
+		if out, err := calm("go", "build", "-o", bin, pkg).CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", pkg, err, out)
+		}
+		binaries.by[pkg] = bin
+	}
+	return binaries.by[pkg]
+}
+
+// launch starts the program.
 func (d *desk) launch() {
 	d.t.Helper()
 	path := func(sub string) string { return filepath.Join(d.dir, sub) }
-	d.program = exec.Command(path("cardauth"), "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
+	d.program = exec.Command(built(d.t, "."), "-debug", "-site", path("site/site.toml"), "-secrets", path("secrets"), "-state", path("state"), "-run", path("run"))
 	d.place.put(d.program)
 	d.program.Env = d.pcscd.Env()
 	d.program.Stderr = &d.log
@@ -206,19 +267,26 @@ func (d *desk) kill() {
 	_ = d.program.Wait()
 }
 
+// wait looks until ok says so.
+func (d *desk) wait(what string, ok func() bool) {
+	d.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			d.t.Fatalf("never seen: %s", what)
+		}
+	}
+}
+
 // serves waits for the login endpoint.
 func (d *desk) serves() {
 	d.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	d.wait("the login endpoint", func() bool {
 		c, err := d.place.dial(d.t.Context(), "tcp", d.addr)
 		if err == nil {
 			c.Close()
-			return
 		}
-		if time.Now().After(end) {
-			d.t.Fatalf("login endpoint: %v", err)
-		}
-	}
+		return err == nil
+	})
 }
 
 // control asks the control socket and returns the answer.
@@ -233,7 +301,7 @@ func (d *desk) control(method, path string, body io.Reader) (int, string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(req)
+	resp, err := (&http.Client{Transport: tr, Timeout: patience}).Do(req)
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -258,7 +326,7 @@ func (d *desk) arrived(c *wire.Card) {
 // until waits for a cardauth.json that is ok and returns when it arrived.
 func (d *desk) until(what string, ok func(*wire.Card) bool) time.Time {
 	d.t.Helper()
-	late := time.After(15 * time.Second)
+	late := time.After(patience)
 	for {
 		d.mu.Lock()
 		last, at := d.last, d.at
@@ -308,7 +376,7 @@ func (d *desk) device(kind, name string) (*http.Client, *pki.Device) {
 	pool.AddCert(d.world.Devices.Cert)
 	tr := &http.Transport{DialContext: d.place.dial, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{dev.TLS()}, ServerName: pki.GatewayName}}
 	d.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 30 * time.Second}, dev
+	return &http.Client{Transport: tr, Timeout: patience}, dev
 }
 
 // card makes a card for a doctor, certified by ca.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"testing"
-	"time"
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
@@ -34,7 +33,7 @@ func TestStandbySays(t *testing.T) {
 			if err := wirefile.Publish(env.Run, wire.FailoverFile, f, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			published := func() { cancel() } // once is enough
 			if err := followPair(env, c.readers, published).Run(ctx); err != nil {
 				t.Fatal(err)

@@ -51,10 +51,33 @@ func pair(t *testing.T) (l *line, other *tls.Conn, over chan error) {
 	return l, other, over
 }
 
+// patience is how long the tests wait for what must come.
+const patience = 30 * time.Second
+
+// alive says for the other end that it lives: a busy machine must not look like a
+// workstation that fell silent. It does so until stop is called.
+func alive(c *tls.Conn) (stop func()) {
+	done, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(beat):
+				if frame.Write(c, frame.Answer{}) != nil {
+					return
+				}
+			}
+		}
+	}()
+	return func() { close(done); <-over }
+}
+
 // asked reads the next request that is no sign of life.
 func asked(t *testing.T, c *tls.Conn) frame.Request {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	for {
 		var q frame.Request
 		if err := frame.Read(c, &q); err != nil {
@@ -82,22 +105,23 @@ type said struct {
 // said again, or said before it was asked for, answers nothing.
 func TestAttackReplayedAnswer(t *testing.T) {
 	l, other, _ := pair(t)
-	ask := func() chan said {
+	defer alive(other)()
+	ask := func(within time.Duration) chan said {
 		out := make(chan said, 1)
 		go func() {
-			a, err := l.ask(frame.Request{Do: frame.Prove}, time.Second)
+			a, err := l.ask(frame.Request{Do: frame.Prove}, within)
 			out <- said{a, err}
 		}()
 		return out
 	}
-	first := ask()
+	first := ask(patience)
 	q := asked(t, other)
 	recorded := frame.Answer{ID: q.ID, Data: []byte("first")}
 	say(t, other, recorded)
 	if got := <-first; got.err != nil || string(got.a.Data) != "first" {
 		t.Fatalf("got %+v", got)
 	}
-	second := ask()
+	second := ask(patience)
 	q2 := asked(t, other)
 	if q2.ID == q.ID {
 		t.Fatal("two requests of one ID")
@@ -108,7 +132,7 @@ func TestAttackReplayedAnswer(t *testing.T) {
 	if got := <-second; got.err != nil || string(got.a.Data) != "second" {
 		t.Errorf("got %+v", got)
 	}
-	third := ask()
+	third := ask(time.Second)
 	if q3 := asked(t, other); q3.ID != q2.ID+1 {
 		t.Fatalf("ID %d behind %d: the test's early answer was for no request", q3.ID, q2.ID)
 	}
@@ -121,13 +145,14 @@ func TestAttackReplayedAnswer(t *testing.T) {
 // Answers out of order reach those who asked.
 func TestAnswersOutOfOrder(t *testing.T) {
 	l, other, _ := pair(t)
+	defer alive(other)()
 	out := map[string]chan said{}
 	ids := map[string]uint32{}
 	for _, what := range []string{frame.Open, frame.Close} {
 		c := make(chan said, 1)
 		out[what] = c
 		go func() {
-			a, err := l.ask(frame.Request{Do: what}, 5*time.Second)
+			a, err := l.ask(frame.Request{Do: what}, patience)
 			c <- said{a, err}
 		}()
 		ids[what] = asked(t, other).ID
@@ -157,10 +182,12 @@ func TestAttackFramesToHub(t *testing.T) {
 			l, other, over := pair(t)
 			waits := make(chan error, 1)
 			go func() {
-				_, err := l.ask(frame.Request{Do: frame.Open}, 10*time.Second)
+				_, err := l.ask(frame.Request{Do: frame.Open}, patience)
 				waits <- err
 			}()
+			stop := alive(other)
 			asked(t, other)
+			stop()
 			if _, err := other.Write(raw); err != nil {
 				t.Fatal(err)
 			}
@@ -169,7 +196,7 @@ func TestAttackFramesToHub(t *testing.T) {
 				if err == nil {
 					t.Error("the line ended without a reason")
 				}
-			case <-time.After(2 * silent):
+			case <-time.After(patience):
 				t.Fatal("the line is still up")
 			}
 			if err := <-waits; err == nil {

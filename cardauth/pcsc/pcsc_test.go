@@ -38,7 +38,7 @@ func follow(t *testing.T) (states, <-chan error) {
 
 func (s states) until(what string, ok func(State) bool) State {
 	s.t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(30 * time.Second)
 	for {
 		select {
 		case now := <-s.in:
@@ -101,7 +101,7 @@ func TestReaderLife(t *testing.T) {
 		if !errors.Is(err, ErrService) {
 			t.Errorf("watcher after pcscd was killed: %v, want ErrService", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the watcher did not notice that pcscd was killed")
 	}
 	if _, err := Connect(pcscd.ReaderName); !errors.Is(err, ErrService) {

@@ -11,6 +11,7 @@ const run = async () => {
       "--ignore-certificate-errors-spki-list=" + settings.trusted.join(",")],
   });
   const context = await browser.newContext();
+  context.setDefaultTimeout(60000);
   let page = await context.newPage();
   const seen = [];
   const watch = (p) => {
@@ -20,11 +21,11 @@ const run = async () => {
   watch(page);
   const act = {
     open: async ({ url }) => { await page.goto(url, { waitUntil: "load" }); },
-    wait: async ({ selector }) => { await page.waitForSelector(selector, { timeout: 15000 }); },
+    wait: async ({ selector }) => { await page.waitForSelector(selector, { timeout: 60000 }); },
     fill: async ({ selector, value }) => { await page.fill(selector, value); },
     click: async ({ selector }) => { await page.click(selector); },
     state: async ({ not }) => {
-      await page.waitForFunction((not) => { const e = document.getElementById("state"); return e && !not.includes(e.textContent); }, not, { timeout: 15000 });
+      await page.waitForFunction((not) => { const e = document.getElementById("state"); return e && !not.includes(e.textContent); }, not, { timeout: 60000 });
       return { state: await page.textContent("#state"), result: JSON.parse(await page.textContent("#result")) };
     },
     look: async () => ({ url: page.url(), text: await page.textContent("body"), scripts: await page.locator("script").count() }),

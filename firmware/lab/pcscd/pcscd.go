@@ -102,13 +102,13 @@ func (d *Daemon) Restart() error {
 	d.mu.Lock()
 	d.cmd = cmd
 	d.mu.Unlock()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if c, err := net.Dial("unix", d.Socket()); err == nil {
 			return c.Close()
 		}
 	}
 	d.Kill()
-	return errors.New("start pcscd: its socket did not appear in 10 s")
+	return errors.New("start pcscd: its socket did not appear in 30 s")
 }
 
 // Kill ends pcscd with SIGKILL and leaves its socket file, as a crash does.

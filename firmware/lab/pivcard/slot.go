@@ -15,6 +15,7 @@ type Slot struct {
 	card    *Card
 	changed chan struct{} // closed and replaced at each insertion and removal
 	hung    chan struct{} // while not nil the card gives no answers
+	waiting int           // commands that a hung card has not answered
 }
 
 // NewSlot returns an empty slot.
@@ -66,6 +67,13 @@ func (s *Slot) Hang(on bool) {
 	}
 }
 
+// Waiting is how many commands a hung card has not answered.
+func (s *Slot) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting
+}
+
 func (s *Slot) set(c *Card) {
 	if c != nil {
 		c.Reset()
@@ -87,12 +95,18 @@ func (s *Slot) look() (*Card, <-chan struct{}) {
 func (s *Slot) transmit(ctx context.Context, apdu []byte) []byte {
 	s.mu.Lock()
 	card, hung := s.card, s.hung
+	if hung != nil {
+		s.waiting++
+	}
 	s.mu.Unlock()
 	if hung != nil {
 		select {
 		case <-hung:
 		case <-ctx.Done():
 		}
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
 	}
 	if card == nil {
 		return nil
