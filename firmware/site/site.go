@@ -28,6 +28,7 @@ var sections = [...]string{
 	"card",   // cardauth
 	"sync",   // syncd
 	"update", // firmware/update
+	"panel",  // firmware/panel
 }
 
 // File is one parsed site file. It is immutable.
