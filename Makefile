@@ -29,7 +29,7 @@ build: deps ## build all programs, and those of the lab into build/lab/bin
 	@echo "building the programs"
 	@mkdir -p build/lab/bin
 	@$(GO) build ./...
-	@$(GO) build -o build/lab/bin/ ./netd ./failoverd ./cardauth ./syncd ./firmware/update ./firmware/gatectl ./image ./image/lab ./image/lab/tally golang.zx2c4.com/wireguard
+	@$(GO) build -o build/lab/bin/ ./netd ./failoverd ./cardauth ./syncd ./firmware/update ./firmware/panel ./firmware/gatectl ./image ./image/lab ./image/lab/tally golang.zx2c4.com/wireguard
 
 image: deps ## build the image for QEMU into build/image
 	@echo "building the image"

@@ -60,6 +60,7 @@ var programs = []program{
 	{name: "failoverd", dir: "failoverd", to: "usr/bin/failoverd"},
 	{name: "cardauth", dir: "cardauth", to: "usr/bin/cardauth", cgo: true},
 	{name: "syncd", dir: "syncd", to: "usr/bin/syncd"},
+	{name: "panel", dir: "firmware/panel", to: "usr/bin/panel"},
 	{name: "update", dir: "firmware/update", to: "usr/bin/update"},
 }
 
@@ -74,10 +75,11 @@ syncd:x:204:204::/:/usr/sbin/nologin
 pcscd:x:205:205::/:/usr/sbin/nologin
 console:x:206:206::/:/usr/sbin/nologin
 update:x:207:207::/:/usr/sbin/nologin
+panel:x:208:208::/:/usr/sbin/nologin
 nobody:x:65534:65534::/:/usr/sbin/nologin
 `,
 	"group": `root:x:0:
-clinicgate:x:200:netd,failoverd,cardauth,syncd,console,update
+clinicgate:x:200:netd,failoverd,cardauth,syncd,console,update,panel
 netd:x:201:
 failoverd:x:202:
 cardauth:x:203:
@@ -85,6 +87,7 @@ syncd:x:204:
 pcscd:x:205:
 console:x:206:
 update:x:207:
+panel:x:208:
 nogroup:x:65534:
 `,
 	"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},
 	}
-	for _, name := range []string{"init", "netd", "failoverd", "cardauth", "syncd", "update"} {
+	for _, name := range []string{"init", "netd", "failoverd", "cardauth", "syncd", "update", "panel"} {
 		commands[name] = func() { os.Exit(standIn(name, os.Args[1:])) }
 	}
 	testscript.Main(m, commands)

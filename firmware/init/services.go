@@ -21,14 +21,15 @@ const (
 	uidPcscd      = 205
 	uidConsole    = 206
 	uidUpdate     = 207
+	uidPanel      = 208
 )
 
 // daemons have folders for state and secrets.
-var daemons = []string{"netd", "failoverd", "cardauth", "syncd", "update"}
+var daemons = []string{"netd", "failoverd", "cardauth", "syncd", "update", "panel"}
 
 var users = map[string]int{
 	"netd": uidNetd, "failoverd": uidFailoverd, "cardauth": uidCardauth, "syncd": uidSyncd,
-	"update": uidUpdate,
+	"update": uidUpdate, "panel": uidPanel,
 }
 
 const mebi = 1 << 20
@@ -67,6 +68,11 @@ func services(b *board.Board) []supervise.Spec {
 		{
 			Name: "update", Path: "/usr/bin/update", UID: uidUpdate, GID: uidUpdate, Groups: group, Notify: true,
 			Memory: 128 * mebi, OOM: 200,
+		},
+		{
+			Name: "panel", Path: "/usr/bin/panel", UID: uidPanel, GID: uidPanel, Groups: group, Notify: true,
+			Caps:   []uintptr{unix.CAP_NET_BIND_SERVICE},
+			Memory: 64 * mebi, OOM: 300,
 		},
 		{
 			Name: "console", Path: "/usr/bin/gatectl", Args: []string{"console"},

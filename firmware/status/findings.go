@@ -21,6 +21,11 @@ func findings(b Box) []Finding {
 			all = merge(all, Finding{Program: p.name, Fault: f, Stops: slices.Contains(stopping[:], f.ID)})
 		}
 	}
+	if b.Panel.Presence == Live {
+		for _, f := range b.Panel.V.Faults {
+			all = merge(all, Finding{Program: "panel", Fault: f})
+		}
+	}
 	all = append(all, untold(b, all)...)
 	slices.SortStableFunc(all, func(x, y Finding) int { return rank(x) - rank(y) })
 	return all

@@ -35,6 +35,7 @@ type Box struct {
 	Pair    Seen[wire.Failover]
 	Card    Seen[wire.Card]
 	Sync    Seen[wire.Sync]
+	Panel   Seen[wire.Panel] // the clinic's page; a box may be without
 }
 
 // Level is the verdict; its number is gatectl's exit code.

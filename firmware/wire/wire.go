@@ -22,6 +22,7 @@ const (
 	CardFile     = "cardauth.json"
 	SyncFile     = "syncd.json"
 	UpdateFile   = "update.json"
+	PanelFile    = "panel.json"
 )
 
 // Header opens every wire file.

@@ -46,7 +46,7 @@ func TestExample(t *testing.T) {
 	if tun.Device != "cg-hub" || tun.KeyFile != "hub.key" || len(tun.Routes) != 2 || tun.Keepalive != 15*time.Second || tun.Policy != Redundant || len(tun.Hubs) != 1 || tun.Hubs[0].Probe.String() != "10.99.0.1" || tun.Hubs[0].PeerKey[0] != 0xc5 {
 		t.Errorf("tunnel: got %+v", tun)
 	}
-	if len(c.Firewall.LAN) != 7 || c.Firewall.LAN[1] != (Service{"tcp", 8443}) || len(c.Firewall.WAN) != 0 {
+	if len(c.Firewall.LAN) != 9 || c.Firewall.LAN[3] != (Service{"tcp", 8443}) || len(c.Firewall.WAN) != 0 {
 		t.Errorf("firewall: got %+v", c.Firewall)
 	}
 }

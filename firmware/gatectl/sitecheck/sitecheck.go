@@ -15,7 +15,7 @@ import (
 )
 
 // judges are the programs that own a section.
-var judges = [...]string{"netd", "failoverd", "cardauth", "syncd", "update"}
+var judges = [...]string{"netd", "failoverd", "cardauth", "syncd", "update", "panel"}
 
 // Opinions of a program.
 const (

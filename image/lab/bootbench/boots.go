@@ -89,6 +89,7 @@ func (b *bench) makeStick(ctx context.Context) error {
 		world.WriteAnchors(filepath.Join(site, "anchors")),
 		gateway.Write(filepath.Join(site, "secrets", "cardauth"), "tls"),
 		gateway.Write(filepath.Join(site, "secrets", "syncd"), "tls"),
+		gateway.Write(filepath.Join(site, "secrets", "panel"), "tls"),
 	} {
 		if err != nil {
 			return err

@@ -96,7 +96,7 @@ func (b *Namespace) data(path string) string { return filepath.Join(b.dir, "data
 func (b *Namespace) Run() string { return filepath.Join(b.dir, "run") }
 
 // programs are the box's own, in the order they start; none waits for another.
-var programs = []string{"netd", "failoverd", "cardauth", "syncd"}
+var programs = []string{"netd", "failoverd", "cardauth", "syncd", "panel"}
 
 // Errors of asking a box for what its power doesn't allow.
 var (

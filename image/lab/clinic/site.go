@@ -150,6 +150,7 @@ func (c *Clinic) writeSecrets(n int, box *pki.Device) error {
 	return first(
 		func() error { return box.Write(filepath.Join(secrets, "cardauth"), "tls") },
 		func() error { return box.Write(filepath.Join(secrets, "syncd"), "tls") },
+		func() error { return box.Write(filepath.Join(secrets, "panel"), "tls") },
 		func() error {
 			return os.WriteFile(filepath.Join(secrets, "syncd", "hospital.auth"), []byte(HospitalUser+":"+HospitalPassword+"\n"), 0o600)
 		},

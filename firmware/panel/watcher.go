@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/durable"
+	"clinicgate/firmware/gatectl/collect"
+	"clinicgate/firmware/metric"
+	"clinicgate/firmware/panel/day"
+	"clinicgate/firmware/panel/view"
+	"clinicgate/firmware/status"
+)
+
+// How often what is done.
+const (
+	sampleEvery = 20 * time.Second // three a minute: the worst of each is drawn
+	keepEvery   = 15 * time.Minute // a power cut costs the plots so much
+	keysEvery   = 10 * time.Second
+)
+
+// Bounds of a connection: nobody sends anything but small questions.
+const (
+	bodyWithin = 10 * time.Second
+	idleFor    = 2 * time.Minute
+	maxHeader  = 8 << 10
+)
+
+// A watcher looks at what the programs publish, and remembers the day.
+type watcher struct {
+	source  collect.Source
+	env     *daemon.Env
+	metrics metric.Set
+
+	mu    sync.Mutex
+	day   *day.Day
+	moved view.Progress
+}
+
+// maxDay bounds the file; the largest real one is some 280 KiB.
+const maxDay = 1 << 20
+
+func (w *watcher) file() string { return filepath.Join(w.env.State, "day") }
+
+// open reads the day that was kept. One that can't be read is one less plot.
+func (w *watcher) open() {
+	w.day = &day.Day{}
+	fi, err := os.Stat(w.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var data []byte
+	if err == nil && fi.Size() <= maxDay {
+		data, err = os.ReadFile(w.file())
+	}
+	var kept *day.Day
+	if err == nil {
+		kept, err = day.Parse(data)
+	}
+	if err != nil {
+		w.env.Log.Warn("the lines' last day is not known", "err", err)
+		return
+	}
+	w.day = kept
+}
+
+// look is how it is now. The day is only read while the page is made of it, under
+// the lock that sample takes too.
+func (w *watcher) look() view.Of {
+	now := time.Now()
+	l := w.source.Look(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(l.Box)
+	return view.Of{Box: l.Box, Day: w.day.Clone(), Moved: w.moved, Now: now}
+}
+
+// sample takes one point of the day, whether somebody looks or not.
+func (w *watcher) sample(now time.Time) {
+	l := w.source.Look(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note(l.Box)
+	if l.Box.Net.Presence == status.Live {
+		w.day.Add(now, l.Box.Net.V.Uplinks)
+	}
+}
+
+func (w *watcher) note(b status.Box) {
+	if b.Sync.Presence == status.Live && b.Sync.V.Lanes != nil {
+		w.moved = w.moved.Note(b.Sync.V.Lanes)
+	}
+}
+
+// keep keeps the day over power cuts, now and then and at the end. Stop between
+// two: the older one is there, whole, and the plots have a gap.
+func (w *watcher) keep(ctx context.Context) error {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.save()
+		case <-ctx.Done():
+			w.save()
+			return nil
+		}
+	}
+}
+
+func (w *watcher) save() {
+	w.mu.Lock()
+	data := w.day.Append(nil)
+	w.mu.Unlock()
+	err := os.MkdirAll(w.env.State, 0o700)
+	if err == nil {
+		err = durable.WriteFile(w.file(), data, 0o600)
+	}
+	if err != nil {
+		w.env.Log.Warn("keep the lines' day", "err", err)
+	}
+}
+
+// asked counts a request.
+func (w *watcher) asked(status int) {
+	w.metrics.Counter("panel_requests_total", "requests to the clinic's page", "status", strconv.Itoa(status)).Inc()
+}
