@@ -17,6 +17,7 @@ type Claim struct {
 	Birth     string // YYYYMMDD, or empty
 	Study     string // Study Instance UID
 	Accession string
+	Ref       string // "Patient/1" at the EHR, where the upload itself says that
 }
 
 // Person is a patient as the EHR describes one.
@@ -71,6 +72,7 @@ const (
 	OnlyIdentifier Reason = "only-identifier"
 	Ambiguous      Reason = "ambiguous"
 	OtherThanOrder Reason = "other-than-order"
+	OtherThanRef   Reason = "other-than-reference"
 	NoSuchPatient  Reason = "no-such-patient"
 	EHROutOfReach  Reason = "ehr-out-of-reach"
 	NoIdentifier   Reason = "no-identifier"
@@ -94,12 +96,14 @@ func Judge(c Claim, k Knowledge) Result {
 		return byOrder(c, k.Orders)
 	}
 	switch {
-	case c.ID == "":
+	case c.ID == "" && c.Ref == "":
 		return Result{Verdict: Nobody, Reason: NoIdentifier}
 	case len(k.Persons) == 0 && k.Asked:
 		return Result{Verdict: Unknown, Reason: NoSuchPatient}
 	case len(k.Persons) == 0:
 		return Result{Verdict: Unasked, Reason: EHROutOfReach}
+	case c.Ref != "":
+		return byRef(c, k.Persons)
 	}
 	persons := issued(c.Issuer, c.ID, k.Persons)
 	if len(persons) > 1 {
@@ -113,6 +117,19 @@ func Judge(c Claim, k Knowledge) Result {
 		return Result{Verdict: Mismatch, Reason: OnlyIdentifier}
 	}
 	return Result{Verdict: Match, Ref: persons[0].Ref}
+}
+
+// byRef holds a claim that names its patient by reference, as a program does that
+// has the record before it, against that patient. A number beside the reference
+// must be the patient's.
+func byRef(c Claim, persons []Person) Result {
+	if len(persons) != 1 || persons[0].Ref != c.Ref || c.ID != "" && !carries(persons[0], c.ID) {
+		return Result{Verdict: Mismatch, Reason: OtherThanRef}
+	}
+	if _, reason := compare(c, persons[0]); reason != "" {
+		return Result{Verdict: Mismatch, Reason: reason}
+	}
+	return Result{Verdict: Match, Ref: c.Ref}
 }
 
 // byOrder holds a claim against the patient of the orders it names. An identifier

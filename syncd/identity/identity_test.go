@@ -40,6 +40,13 @@ func TestJudge(t *testing.T) {
 		{"of an order, another's identifier", Claim{ID: "4712", Study: "1.2.3"}, Knowledge{Orders: []Order{order}}, Result{Mismatch, OtherThanOrder, ""}},
 		{"of an order, another name", with(func(c *Claim) { c.Name = "MEIER^EVA" }), Knowledge{Orders: []Order{order}}, Result{Mismatch, NameDiffers, ""}},
 		{"of two patients' orders", full, Knowledge{Orders: []Order{order, {Person: twin}}}, Result{Mismatch, Ambiguous, ""}},
+		{"by reference", Claim{Ref: "Patient/1"}, Knowledge{Persons: []Person{anna}}, Result{Match, "", "Patient/1"}},
+		{"by reference and number", Claim{Ref: "Patient/1", ID: "K4711"}, Knowledge{Persons: []Person{anna}}, Result{Match, "", "Patient/1"}},
+		{"by reference, another's number", Claim{Ref: "Patient/1", ID: "4712"}, Knowledge{Persons: []Person{anna}}, Result{Mismatch, OtherThanRef, ""}},
+		{"by reference, another answered", Claim{Ref: "Patient/2"}, Knowledge{Persons: []Person{anna}}, Result{Mismatch, OtherThanRef, ""}},
+		{"by reference, another name", Claim{Ref: "Patient/1", Name: "MEIER^EVA"}, Knowledge{Persons: []Person{anna}}, Result{Mismatch, NameDiffers, ""}},
+		{"by reference, nobody", Claim{Ref: "Patient/1"}, Knowledge{Asked: true}, Result{Unknown, NoSuchPatient, ""}},
+		{"by reference, EHR away", Claim{Ref: "Patient/1"}, Knowledge{}, Result{Unasked, EHROutOfReach, ""}},
 	} {
 		if got := Judge(c.claim, c.k); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)

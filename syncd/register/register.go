@@ -77,7 +77,10 @@ const (
 // Know gathers what is known about a claim.
 func (r *Register) Know(ctx context.Context, c identity.Claim) identity.Knowledge {
 	k := identity.Knowledge{Orders: r.orders(c)}
-	if len(k.Orders) > 0 || c.ID == "" {
+	if c.Ref != "" {
+		k.Persons, k.Asked = r.referred(ctx, c.Ref)
+	}
+	if len(k.Orders) > 0 || c.ID == "" || c.Ref != "" {
 		return k
 	}
 	now := time.Now()

@@ -65,5 +65,6 @@ func Claim(it queue.Item) identity.Claim {
 	return identity.Claim{
 		ID: it.Meta[queue.MetaPatientID], Issuer: it.Meta[queue.MetaPatientIssuer], Name: it.Meta[queue.MetaPatientName],
 		Birth: it.Meta[queue.MetaPatientBirth], Study: it.Meta[queue.MetaStudyUID], Accession: it.Meta[queue.MetaAccession],
+		Ref: it.Meta[queue.MetaPatientRef],
 	}
 }
