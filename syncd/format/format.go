@@ -18,6 +18,7 @@ const (
 	AECG   = "aecg"
 	PDF    = "pdf"
 	HL7    = "hl7v2" // a message, recognised by its protocol and not here
+	FHIR   = "fhir"  // resources in a transaction, read by syncd/submission
 )
 
 // Facts is what a file says of itself.
