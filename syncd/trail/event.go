@@ -20,11 +20,14 @@ func (e Entry) AuditEvent() json.RawMessage {
 		Agent:  []agent{{Who: &reference{e.Who}, Requestor: true}},
 		Source: source{display{"clinicgate syncd"}},
 	}
-	if kind := map[string]string{"read": "read", "search": "search-type"}[e.Action]; kind != "" {
+	if kind := map[string]string{"read": "read", "search": "search-type", "create": "create"}[e.Action]; kind != "" {
 		out.Subtype = []coding{{"http://hl7.org/fhir/restful-interaction", kind, ""}}
 	}
-	if e.Action == "read" {
+	switch e.Action {
+	case "read":
 		out.Action = "R"
+	case "create":
+		out.Action = "C"
 	}
 	if strings.HasPrefix(e.Outcome, "refused") || strings.HasPrefix(e.Outcome, "failed") {
 		out.Outcome = "4" // minor failure
@@ -44,7 +47,7 @@ func (e Entry) AuditEvent() json.RawMessage {
 	}
 	if e.What != e.Patient {
 		x := entity{Type: coding{types, "2", "System Object"}, Role: coding{roles, "24", "Query"}, Query: base64.StdEncoding.EncodeToString([]byte(e.What))}
-		if e.Action == "read" {
+		if e.Action == "read" || e.Action == "create" {
 			x.What, x.Query, x.Role = &reference{e.What}, "", coding{roles, "3", "Report"}
 		}
 		out.Entity = append(out.Entity, x)
