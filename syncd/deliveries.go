@@ -12,6 +12,8 @@ import (
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/deliver/document"
 	"clinicgate/syncd/deliver/stow"
+	"clinicgate/syncd/deliver/transaction"
+	"clinicgate/syncd/format"
 	"clinicgate/syncd/queue"
 )
 
@@ -44,9 +46,21 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	case config.KindSTOW:
 		return &stow.Sender{Client: client}, nil
 	case config.KindFHIR:
-		return &document.Sender{Client: client}, nil
+		return byFormat{format.FHIR: &transaction.Sender{Client: client}, "": &document.Sender{Client: client}}, nil
 	}
 	return nil, fmt.Errorf("destinations of kind %q are not served by this release", d.Kind)
+}
+
+// byFormat is a destination that takes some kinds of item another way than the rest.
+type byFormat map[string]deliver.Sender
+
+// Send is the kind's sender's.
+func (b byFormat) Send(ctx context.Context, it queue.Item, tried bool, body deliver.Body) (string, error) {
+	to, ok := b[it.Kind]
+	if !ok {
+		to = b[""]
+	}
+	return to.Send(ctx, it, tried, body)
 }
 
 // password reads user:password from a file in the secrets folder.

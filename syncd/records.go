@@ -59,15 +59,16 @@ func (s *state) reader(fresh time.Duration) *cache.Reader {
 
 // paths are the records, and beside them uploads if the site takes any.
 func (s *state) paths(records http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", records)
+	s.handIns(mux)
 	if s.cfg.Uploads == nil {
-		return records
+		return mux
 	}
 	h := upload.New(upload.Options{
 		Door: s.door, Parts: s.parts, Trail: s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code),
 		Devices: s.cfg.Uploads.Devices, Log: s.env.Log,
 	})
-	mux := http.NewServeMux()
-	mux.Handle("/", records)
 	for _, path := range []string{upload.PostPath, upload.TusPath, upload.StowPath} {
 		mux.Handle(path, h)
 	}

@@ -94,13 +94,16 @@ func accepted(out *Config, formats ...string) bool {
 	})
 }
 
+// fileFormats go to a FHIR server as Binary and DocumentReference.
+func fileFormats() []string { return []string{FormatSCPECG, FormatAECG, FormatPDF, FormatHL7} }
+
 // formats by kind of destination: what it can carry at all.
 func formats(kind string) []string {
 	switch kind {
 	case KindSTOW:
 		return []string{FormatDICOM}
 	case KindFHIR:
-		return []string{FormatSCPECG, FormatAECG, FormatPDF, FormatHL7}
+		return append(fileFormats(), FormatFHIR)
 	}
 	return nil
 }
@@ -159,8 +162,8 @@ func (c *check) contradictions(out *Config) {
 	}
 	if out.MQTT != nil {
 		claim("sync.mqtt.listen", out.MQTT.Listen)
-		if !accepted(out, formats(KindFHIR)...) {
-			c.bad("sync.mqtt", "no destination accepts any of %q, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.mqtt]", formats(KindFHIR))
+		if files := fileFormats(); !accepted(out, files...) {
+			c.bad("sync.mqtt", "no destination accepts any of %q, so nothing received could ever leave; add a [[sync.destination]] or drop [sync.mqtt]", files)
 		}
 	}
 	if out.HL7 != nil {

@@ -22,6 +22,7 @@ const (
 	FormatAECG   = "aecg"
 	FormatPDF    = "pdf"
 	FormatHL7    = "hl7v2"
+	FormatFHIR   = "fhir" // resources handed in as such
 )
 
 // Config is [sync] of the site file.
