@@ -109,7 +109,7 @@ func TestStoredOnce(t *testing.T) {
 	must(t, server.Play(ehr.Faults{DropAfterCommit: 3})) // two questions and the transaction
 	_, it, body = parse(t, fmt.Sprintf(request, "and this?"))
 	for tries := 0; ; tries++ {
-		if proof, err = s.Send(t.Context(), it, tries > 0, body); err == nil {
+		if _, err = s.Send(t.Context(), it, tries > 0, body); err == nil {
 			break
 		}
 		var f *deliver.Failure
