@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		"same port":           {`listen = ":8883"`, `listen = ":11112"`, "port 11112 is taken by sync.dicom.listen"},
 		"kind":                {`kind    = "stow"`, `kind = "ftp"`, `sync.destination[0].kind: got "ftp"`},
 		"format":              {`accepts = ["dicom"]`, `accepts = ["scp-ecg"]`, "for kind \"stow\""},
-		"format twice":        {`["scp-ecg", "aecg", "pdf", "hl7v2"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
+		"format twice":        {`["scp-ecg", "aecg", "pdf", "hl7v2", "fhir"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
 		"name twice":          {`name    = "ehr"`, `name = "hospital"`, "a second time"},
 		"name":                {`name    = "ehr"`, `name = "e h r"`, `sync.destination[1].name: got "e h r"`},
 		"no formats":          {`accepts = ["dicom"]`, `accepts = []`, "sync.destination[0].accepts: got nothing"},
