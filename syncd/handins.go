@@ -10,7 +10,7 @@ import (
 )
 
 // handIns adds the way in for new FHIR resources, if some destination takes them.
-func (s *state) handIns(mux *http.ServeMux) {
+func (s *state) handIns(mux *http.ServeMux, records http.Handler) {
 	if !s.cfg.TakesFHIR() {
 		return
 	}
@@ -21,5 +21,5 @@ func (s *state) handIns(mux *http.ServeMux) {
 	if s.cfg.Uploads != nil {
 		o.Devices = s.cfg.Uploads.Devices
 	}
-	handin.New(o).Register(mux)
+	handin.New(o).Register(mux, records)
 }

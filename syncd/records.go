@@ -61,7 +61,7 @@ func (s *state) reader(fresh time.Duration) *cache.Reader {
 func (s *state) paths(records http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", records)
-	s.handIns(mux)
+	s.handIns(mux, records)
 	if s.cfg.Uploads == nil {
 		return mux
 	}

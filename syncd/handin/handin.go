@@ -87,10 +87,10 @@ func New(o Options) *Handler {
 	return &Handler{Options: o, places: make(chan struct{}, maxAtOnce), large: make(chan struct{}, 1)}
 }
 
-// Register adds the handler to a mux.
-func (h *Handler) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+h.Base, h.taking("Bundle"))
-	mux.Handle("POST "+h.Base+"/{$}", h.taking("Bundle"))
+// Register adds the handler to a mux. Bundles of questions go on to reads.
+func (h *Handler) Register(mux *http.ServeMux, reads http.Handler) {
+	mux.Handle("POST "+h.Base, split(reads, h.taking("Bundle")))
+	mux.Handle("POST "+h.Base+"/{$}", split(reads, h.taking("Bundle")))
 	for _, typ := range submission.Alone() {
 		mux.Handle("POST "+h.Base+"/"+typ, h.taking(typ))
 	}

@@ -71,7 +71,10 @@ func newNode(t *testing.T) *node {
 		Roster: n.roster, Issuer: grant.Issuer("T-1"), Devices: []string{"cart-1"}, Log: slog.New(slog.NewTextHandler(&n.log, nil)),
 	})
 	mux := http.NewServeMux()
-	h.Register(mux)
+	h.Register(mux, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "asked %d bytes", len(body))
+	}))
 	pool := x509.NewCertPool()
 	pool.AddCert(world.Devices.Cert)
 	n.srv = httptest.NewUnstartedServer(mux)
@@ -262,6 +265,26 @@ func TestRefused(t *testing.T) {
 				t.Error("something was kept")
 			}
 		})
+	}
+}
+
+// Questions in a Bundle are the records' to answer; the rest is handed in.
+func TestQuestionsPassBy(t *testing.T) {
+	n := newNode(t)
+	n.card.Sessions = nil // who may ask is theirs to say
+	for _, kind := range []string{"batch", "transaction"} {
+		asked := `{"resourceType":"Bundle","type":"` + kind + `","entry":[{"request":{"method":"GET","url":"Patient/p1"}}]}`
+		if _, text := n.post("", asked); text != fmt.Sprintf("asked %d bytes", len(asked)) {
+			t.Errorf("%s: %s", kind, text)
+		}
+	}
+	for name, body := range map[string]string{
+		"both": strings.Replace(bundleOf(message), `"entry":[`, `"entry":[{"request":{"method":"GET","url":"Patient/p1"}},`, 1),
+		"none": "x", "long": strings.Repeat(" ", maxReads+10) + bundleOf(message),
+	} {
+		if resp, text := n.post("/", body); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, text)
+		}
 	}
 }
 
