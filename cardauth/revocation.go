@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ func openVigil(env *daemon.Env, auth *authority, conf *config.Revocation, trace 
 	}
 	v := &vigil{env: env, auth: auth, conf: conf, lists: store, trace: trace, moment: time.Now}
 	var chip floor.Clock
-	if f, err := os.OpenFile(tpmDevice, os.O_RDWR, 0); err == nil {
+	if f, err := tpm.Open(tpmDevice); err == nil {
 		chip = &tpm.Clock{Device: f}
 	}
 	v.floor, err = floor.Open(filepath.Join(env.State, "floor.json"), chip)
