@@ -28,6 +28,8 @@ type keyring struct {
 	device func() (io.ReadWriter, error) // the TPM
 	signer *token.Signer
 
+	makeLimit, signLimit time.Duration
+
 	mu     sync.Mutex
 	chip   *tpm.Chip  // nil: none in use
 	old    []*tpm.Key // that signed, the last of them still may
@@ -38,12 +40,12 @@ type keyring struct {
 }
 
 // openTPM opens the TPM through the kernel's resource manager.
-func openTPM() (io.ReadWriter, error) { return os.OpenFile(tpmDevice, os.O_RDWR, 0) }
+func openTPM() (io.ReadWriter, error) { return tpm.Open(tpmDevice) }
 
 // openKeyring opens the key, trying until it can: without it nobody can log in,
 // but everything else should say how it is.
 func openKeyring(ctx context.Context, env *daemon.Env, site string, device func() (io.ReadWriter, error)) (*keyring, error) {
-	k := &keyring{env: env, device: device}
+	k := &keyring{env: env, device: device, makeLimit: makeLimit, signLimit: signLimit}
 	for {
 		key, err := k.open(false, time.Now())
 		if err == nil {
@@ -102,7 +104,36 @@ func (k *keyring) set(made time.Time, state string) {
 	k.made, k.state = made, state
 }
 
-// inChip returns the key of the TPM.
+// How long the TPM may take over a key and over a signature. Some need a second for
+// one; with one that needs more nobody would wait at the desk.
+const (
+	makeLimit = 30 * time.Second
+	signLimit = 10 * time.Second
+)
+
+var errSlow = errors.New("the TPM does not answer in time")
+
+// within does what may take for ever, in its own time then.
+func within[T any](limit time.Duration, do func() (T, error)) (T, error) {
+	type result struct {
+		got T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		got, err := do()
+		done <- result{got, err}
+	}()
+	select {
+	case r := <-done:
+		return r.got, r.err
+	case <-time.After(limit):
+		var none T
+		return none, errSlow
+	}
+}
+
+// inChip returns the key of the TPM. One that does not come in time counts as failed.
 func (k *keyring) inChip(fresh bool, now time.Time) (crypto.Signer, time.Time, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -121,7 +152,10 @@ func (k *keyring) inChip(fresh bool, now time.Time) (crypto.Signer, time.Time, e
 		k.old = k.old[1:]
 	}
 	return token.OpenChipKey(filepath.Join(k.env.Secrets, "token.tpm"), fresh, now, func(salt []byte) (crypto.Signer, error) {
-		key, err := tpm.NewKey(k.chip, salt)
+		key, err := within(k.makeLimit, func() (*tpm.Key, error) { return tpm.NewKey(k.chip, salt) })
+		if errors.Is(err, errSlow) {
+			k.failed = err
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -136,15 +170,25 @@ type watched struct {
 	ring *keyring
 }
 
-// Sign signs, and remembers an error.
+// Sign signs. After an error the TPM is asked no more, and another key is brought in.
 func (w *watched) Sign(random io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
-	sig, err := w.Signer.Sign(random, digest, o)
+	if err := w.ring.broken(); err != nil {
+		return nil, err
+	}
+	sig, err := within(w.ring.signLimit, func() ([]byte, error) { return w.Signer.Sign(random, digest, o) })
 	if err != nil {
 		w.ring.mu.Lock()
 		w.ring.failed = err
 		w.ring.mu.Unlock()
+		w.ring.look(time.Now())
 	}
 	return sig, err
+}
+
+func (k *keyring) broken() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed
 }
 
 // State says where the key is, for people.
@@ -174,7 +218,7 @@ func (k *keyring) rotate(now time.Time) error {
 	k.mu.Lock()
 	early := now.Before(k.next)
 	k.mu.Unlock()
-	if early {
+	if early && k.broken() == nil {
 		return errors.New("a new key was brought in less than two minutes ago")
 	}
 	key, err := k.open(true, now)

@@ -14,10 +14,19 @@ import (
 	"clinicgate/firmware/lab/swtpm"
 )
 
-// flaky is a TPM that can be made to fail.
+// flaky is a TPM that can be made to fail, or to stop answering.
 type flaky struct {
 	io.ReadWriter
 	broken bool
+	stuck  chan struct{} // nil: it answers
+}
+
+// Read waits while the TPM is stuck.
+func (f *flaky) Read(b []byte) (int, error) {
+	if f.stuck != nil {
+		<-f.stuck
+	}
+	return f.ReadWriter.Read(b)
 }
 
 // Write fails when broken.
@@ -96,5 +105,39 @@ func TestTokenKeyWithoutTPM(t *testing.T) {
 	first := k.signer.JWKS(now).Keys[0].Kid
 	if err := k.rotate(now); err != nil || len(k.signer.JWKS(now).Keys) != 2 || k.signer.JWKS(now.Add(time.Hour)).Keys[0].Kid == first {
 		t.Errorf("rotation: %v, %v", err, k.signer.JWKS(now))
+	}
+}
+
+// A TPM that stops answering: the login that meets it fails once, the next ones are
+// signed by a key in a file, and the status says why.
+func TestTokenKeyStuckTPM(t *testing.T) {
+	chip := &flaky{ReadWriter: swtpm.Start(t, t.TempDir())}
+	k := keyringAt(t, t.TempDir(), func() (io.ReadWriter, error) { return chip, nil })
+	k.signLimit = 50 * time.Millisecond
+	chip.stuck = make(chan struct{})
+	defer close(chip.stuck)
+	now := time.Now()
+	if _, err := k.signer.Issue(session.Session{ID: "s-1"}, now); !errors.Is(err, errSlow) {
+		t.Fatalf("got %v, want that the TPM is slow", err)
+	}
+	if _, err := k.signer.Issue(session.Session{ID: "s-1"}, now.Add(time.Minute)); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+	if got, want := k.State(), "software: the TPM gives no key: the TPM does not answer in time"; got != want {
+		t.Errorf("the key is said to be by %q, want %q", got, want)
+	}
+}
+
+// A TPM that does not answer from the start does not keep anybody out either.
+func TestTokenKeyDeadTPM(t *testing.T) {
+	chip := &flaky{ReadWriter: swtpm.Start(t, t.TempDir()), stuck: make(chan struct{})}
+	defer close(chip.stuck)
+	env := &daemon.Env{Secrets: t.TempDir(), Faults: daemon.NewFaults(slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler)}
+	k := &keyring{env: env, device: func() (io.ReadWriter, error) { return chip, nil }, makeLimit: 50 * time.Millisecond, signLimit: signLimit}
+	if key, err := k.open(false, time.Now()); err != nil || key == nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(k.State(), "does not answer in time") {
+		t.Errorf("the key is said to be by %q", k.State())
 	}
 }

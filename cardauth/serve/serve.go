@@ -5,6 +5,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -62,12 +63,14 @@ type Server struct {
 	Ward   Ward // nil: only logins
 	Log    *slog.Logger
 
-	busy chan struct{}
+	signing time.Duration // how long an answer may wait for a key that signs
+	busy    chan struct{}
 }
 
 // Handler returns the endpoints.
 func (s *Server) Handler() http.Handler {
 	s.busy = make(chan struct{}, atOnce)
+	s.signing = cmp.Or(s.signing, signing)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/login", s.login)
 	mux.HandleFunc("POST /v1/renew", s.renew)
@@ -114,7 +117,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // the workstation hung up
 		problem(w, http.StatusServiceUnavailable, string(session.Busy), "the login was given up")
 	default:
-		s.grant(w, got)
+		s.grant(w, r, got)
 	}
 }
 
@@ -183,7 +186,7 @@ func (p *pin) UnmarshalJSON(raw []byte) error {
 // renew: a token → another one while the session lives.
 func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 	if live, ok := s.bearer(w, r); ok {
-		s.grant(w, live)
+		s.grant(w, r, live)
 	}
 }
 
@@ -222,9 +225,31 @@ func invalid(w http.ResponseWriter, detail string) {
 	problem(w, http.StatusUnauthorized, "invalid-token", detail)
 }
 
+// A key that fails gives way to another one, which signs when those who check tokens
+// know of it. A workstation waits for that rather than be turned away.
+const (
+	signing = 30 * time.Second
+	again   = 500 * time.Millisecond
+)
+
+// issue makes a token, trying for a while.
+func (s *Server) issue(ctx context.Context, of session.Session) (string, error) {
+	for end := time.Now().Add(s.signing); ; {
+		text, err := s.Tokens.Issue(of, time.Now())
+		if err == nil || time.Now().After(end) {
+			return text, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(again):
+		}
+	}
+}
+
 // grant answers with a new token.
-func (s *Server) grant(w http.ResponseWriter, of session.Session) {
-	text, err := s.Tokens.Issue(of, time.Now())
+func (s *Server) grant(w http.ResponseWriter, r *http.Request, of session.Session) {
+	text, err := s.issue(r.Context(), of)
 	if err != nil {
 		s.Log.Error("issue token", "err", err)
 		s.Desk.Logout(of.ID)

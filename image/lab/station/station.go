@@ -42,8 +42,9 @@ const (
 	fhirPort = "8443"
 )
 
-// patience is how long the doctor waits for an answer.
-const patience = 20 * time.Second
+// patience is how long the doctor waits for an answer: longer than the gateway waits
+// for a key of its own (serve.signing).
+const patience = 45 * time.Second
 
 // New sets a workstation up.
 func New(c Config) (*Station, error) {
