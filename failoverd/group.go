@@ -72,7 +72,7 @@ func newGroup(cfg config.Group, h household, index int) *group {
 		household: h, cfg: cfg, index: index,
 		log:      env.Log.With("group", cfg.Name),
 		faults:   newGroupFaults(env.Faults, cfg),
-		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt, Delay: cfg.Delay}, time.Now()),
+		router:   vrrp.New(vrrp.Config{Priority: cfg.Priority, Interval: cfg.Interval, Preempt: cfg.Preempt, Delay: cfg.Delay, Sole: h.cable != nil}, time.Now()),
 		sent:     m.Counter(metricSent, "Advertisements sent.", "group", cfg.Name),
 		received: m.Counter(metricReceived, "Advertisements of this group received from other boxes.", "group", cfg.Name),
 		refused: func(reason string) *metric.Counter {

@@ -25,9 +25,15 @@ const (
 // maxExcused bounds how often in a row a late tick is forgiven.
 const maxExcused = 3
 
-// skew is Skew_Time of §6.1, in full precision: at 10 ms a rounded one is none.
+// skew is Skew_Time of §6.1, in full precision: at 10 ms a rounded one is none. It
+// lets the best of several Backup routers be first; where there is only one it is that
+// of the highest priority. Routers that start together are several in any case.
 func (r *Router) skew() time.Duration {
-	return time.Duration(256-int(r.Priority())) * r.heard / 256
+	behind := 256 - int(r.Priority())
+	if r.cfg.Sole && r.follows {
+		behind = 1
+	}
+	return time.Duration(behind) * r.heard / 256
 }
 
 // down is Active_Down_Interval of §6.1.
@@ -50,7 +56,7 @@ func (r *Router) heardInBackup(now time.Time, a Heard) []Action {
 
 // follow accepts the sender as Active and takes over its interval.
 func (r *Router) follow(now time.Time, a Heard) {
-	r.heard, r.excused = a.Interval, 0
+	r.heard, r.excused, r.follows = a.Interval, 0, true
 	r.wait(now, r.down())
 	r.because = fmt.Sprintf("%v fell silent for %s", a.From, seconds(r.down()))
 	reason := fmt.Sprintf("%v is master with priority %d, this box has %d", a.From, a.Priority, r.Priority())

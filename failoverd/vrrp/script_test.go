@@ -19,8 +19,9 @@ var rewrite = flag.Bool("rewrite", false, "write what happened into testdata/*.t
 // TestScripts runs the scenarios in testdata. A line that starts in the first
 // column is input, an indented one is what happened:
 //
-//	router NAME ADDRESS priority N interval D [hold] [delay D]
-//	                                                   a box; hold: it does not preempt
+//	router NAME ADDRESS priority N interval D [hold] [sole] [delay D]
+//	                                                   a box; hold: it does not preempt;
+//	                                                   sole: one of two
 //	start NAME [ADDRESS], stop NAME REASON             its port comes and goes
 //	run D                                              time passes
 //	rank NAME N                                        it has another priority now
@@ -179,6 +180,8 @@ func parseConfig(f []string) (cfg Config, err error) {
 			f = f[1:]
 		case "hold":
 			cfg.Preempt = false
+		case "sole":
+			cfg.Sole = true
 		default:
 			return cfg, fmt.Errorf("unknown word %q", f[0])
 		}

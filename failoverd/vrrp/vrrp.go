@@ -36,6 +36,9 @@ type Config struct {
 	Interval time.Duration // between our advertisements
 	Preempt  bool          // replace an Active router of lower priority
 	Delay    time.Duration // after a start, before it does
+	// Sole: nobody but this router would follow the Active one, as in a pair. Then a
+	// silent one is replaced without the time that puts several in their order.
+	Sole bool
 }
 
 // An Event is what happened: Start, Stop, Heard, Tick, or one of a handover.
@@ -110,6 +113,7 @@ type Router struct {
 	heard    time.Duration // interval of the Active router we follow
 	because  string        // what the down timer will mean when it fires
 	excused  int           // late ticks forgiven in a row
+	follows  bool          // an Active router was heard since the start
 	aside    bool          // takes part with the lowest priority
 	taking   time.Time     // until when the old Active router may still speak
 
@@ -201,7 +205,7 @@ func (r *Router) start(now time.Time, self netip.Addr) []Action {
 	if r.status.State != Initialize {
 		return nil
 	}
-	r.started = now
+	r.started, r.follows = now, false
 	if r.cfg.Priority == owner {
 		return r.activate(now, "this box owns the addresses")
 	}
@@ -245,7 +249,7 @@ func (r *Router) cede(now time.Time, reason string) []Action {
 
 // listen gives the addresses up and begins anew.
 func (r *Router) listen(now time.Time, reason string) []Action {
-	r.again, r.started, r.heard = nil, now, r.cfg.Interval
+	r.again, r.started, r.heard, r.follows = nil, now, r.cfg.Interval, false
 	r.wait(now, r.down())
 	r.because = fmt.Sprintf("no other box heard for %s", seconds(r.down()))
 	r.become(now, Backup, reason)
