@@ -110,13 +110,9 @@ func (m *Machine) Link(up bool, why string, now time.Time) {
 }
 
 // Address tells whether the uplink has an address. why says why not. A new
-// address is a new start: call it again with yes when the address changed. One that is
-// lost takes connections along, as a cable does.
+// address is a new start: call it again with yes when the address changed.
 func (m *Machine) Address(yes bool, why string, now time.Time) {
 	m.address = yes
-	if !yes && Usable(m.st.State) {
-		m.fell(now)
-	}
 	m.restart(now, why)
 }
 
