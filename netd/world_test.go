@@ -253,6 +253,7 @@ func (w *world) startNetd(bin string, edit func(site string) string) {
 		text = edit(text)
 	}
 	w.must(os.WriteFile(filepath.Join(w.dir, "site/site.toml"), []byte(text), 0o644))
+	_ = os.Remove(filepath.Join(w.dir, "run", wire.NetFile)) // what one before said is not this one's word
 	const caps = "+net_admin,+net_raw,+net_bind_service"
 	w.netd = w.start(proc.Spec{Name: "netd", Space: w.box, Binds: map[string]string{"/dev/net": filepath.Join(w.dir, "dev-net")}, Args: []string{
 		"setpriv", "--reuid=201", "--regid=200", "--clear-groups", "--no-new-privs", "--inh-caps=" + caps, "--ambient-caps=" + caps,
