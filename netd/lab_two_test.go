@@ -77,6 +77,10 @@ func TestTwoTunnels(t *testing.T) {
 	flow.alive(t, "a clinical connection")
 	hole := clinical.hole()
 	t.Logf("clinical echoes beside a bulk flow: longest hole %v", hole.Round(time.Millisecond))
+	// A call whose answer was missed is repeated each five seconds.
+	if out, err := w.netd.Output(); err != nil || strings.Count(string(out), "Handshake did not complete") > 1 {
+		t.Errorf("the hubs are called again and again: %v", err)
+	}
 	select {
 	case <-bulk.Done():
 		if out := bulk.Tail(4); !strings.Contains(out, "receiver") {

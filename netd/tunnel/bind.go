@@ -91,20 +91,20 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 		return conn.ErrWrongEndpointType
 	}
 	way := b.way.Load()
+	switch {
+	case len(bufs) == 1 && len(bufs[0]) == callSize && bufs[0][0] == typeCall:
+		return b.call(bufs[0], way, to.AddrPort)
+	case handshake(bufs):
+		return b.spread(union(way.All, way.Small), to.AddrPort, func(int) []byte { return bufs[0] })
+	}
 	addr := net.UDPAddrFromAddrPort(to.AddrPort)
 	m := b.out.Get().(*train.Batch)
 	defer b.out.Put(m)
-	err := errNoPath
-	switch {
-	case len(bufs) == 1 && len(bufs[0]) == callSize && bufs[0][0] == typeCall:
-		return b.call(m, bufs[0], way, to.AddrPort)
-	case len(way.Shares) > 0 && !handshake(bufs):
+	if len(way.Shares) > 0 {
 		return b.deal(m, bufs, way, addr)
 	}
-	for n, i := range way.All {
-		if n > 0 && handshake(bufs) {
-			time.Sleep(apart)
-		}
+	err := errNoPath
+	for _, i := range way.All {
 		err = better(err, b.paths[i].send(m, bufs, addr))
 	}
 	if few := small(bufs, way); len(few) > 0 {
@@ -124,22 +124,39 @@ func (b *bind) Send(bufs [][]byte, ep conn.Endpoint) error {
 // that comes this much later finds the first done and is dropped.
 const apart = 10 * time.Millisecond
 
-// call sends a handshake initiation by every path, each with its own cookie.
-func (b *bind) call(m *train.Batch, msg []byte, way *steer.Way, to netip.AddrPort) error {
-	b.calls.note(to, msg)
-	err, now := errNoPath, time.Now()
-	b.called.Store(now.UnixNano())
-	for n, i := range union(way.All, way.Small) {
-		if n > 0 {
-			time.Sleep(apart)
+// spread sends a handshake message by the first path that takes it, and copies by the
+// others a little later each. It does not wait for those: the answer to the first may be
+// here before them, and WireGuard, which begins to wait for it when Send returns, would
+// have missed it and call again five seconds later, and then for ever.
+func (b *bind) spread(paths []int, to netip.AddrPort, msg func(path int) []byte) error {
+	err, wait := errNoPath, time.Duration(0)
+	for _, i := range paths {
+		if own := slices.Clone(msg(i)); err == nil {
+			wait += apart
+			time.AfterFunc(wait, func() { _ = b.one(i, own, to) }) // as if lost
+		} else {
+			err = b.one(i, own, to)
 		}
-		p := b.paths[i]
-		err = better(err, p.send(m, [][]byte{p.jar.stamp(to, msg, now)}, net.UDPAddrFromAddrPort(to)))
 	}
 	if err == nil {
-		b.sent.Store(now.UnixNano())
+		b.sent.Store(time.Now().UnixNano())
 	}
 	return err
+}
+
+// one sends a datagram by a path.
+func (b *bind) one(i int, msg []byte, to netip.AddrPort) error {
+	m := b.out.Get().(*train.Batch)
+	defer b.out.Put(m)
+	return b.paths[i].send(m, [][]byte{msg}, net.UDPAddrFromAddrPort(to))
+}
+
+// call sends a handshake initiation by every path, each with its own cookie.
+func (b *bind) call(msg []byte, way *steer.Way, to netip.AddrPort) error {
+	b.calls.note(to, msg)
+	now := time.Now()
+	b.called.Store(now.UnixNano())
+	return b.spread(union(way.All, way.Small), to, func(i int) []byte { return b.paths[i].jar.stamp(to, msg, now) })
 }
 
 // union is what is in either list, once.
