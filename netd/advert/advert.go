@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// ServerLife is how long hosts may ask the name servers of an advertisement: longer
+// than they need to hear the next few (RFC 8106, §5.1).
+const ServerLife = 10 * time.Minute
+
 // Bounds of what is taken from one message or put into one.
 const (
 	MaxPrefixes = 8
@@ -21,7 +25,8 @@ type Advert struct {
 	Other    bool          // the rest by DHCPv6
 	MTU      int           // of the link, 0: not said
 	Prefixes []Prefix
-	DNS      []netip.Addr
+	DNS      []netip.Addr // name servers
+	Gone     []netip.Addr // those of before that are none any more
 }
 
 // A Prefix is one prefix information option.

@@ -1,7 +1,8 @@
 // Package beacon decides what the box, as a router, tells the hosts of one zone:
-// which prefixes they may have addresses in, which of these are going, and whether
-// it is a way out. It guarantees that a prefix once told of is never just left out:
-// hosts hear that it is over (RFC 9096, §3.5). It is pure.
+// which prefixes they may have addresses in, which of these are going, who answers
+// questions about names (RFC 8106), and whether it is a way out. It guarantees that a
+// prefix or a name server once told of is never just left out: hosts hear that it is
+// over (RFC 9096, §3.5). It is pure.
 package beacon
 
 import (
@@ -32,8 +33,9 @@ type Prefix struct {
 // State is what a zone is to be told.
 type State struct {
 	Prefixes []Prefix
-	Way      bool // the box is a way to the internet or another zone
-	Silent   bool // the pair's other box speaks
+	DNS      []netip.Addr // name servers, the box's own addresses
+	Way      bool         // the box is a way to the internet or another zone
+	Silent   bool         // the pair's other box speaks
 }
 
 // Told is a prefix that hosts have heard of. It is stored, so that a box that
@@ -47,13 +49,24 @@ type Told struct {
 type Beacon struct {
 	state State
 	told  []Told
+	named []named
 	next  time.Time
 	left  int  // messages in a hurry
 	spoke bool // and is not silent since
 }
 
-// maxTold bounds what is remembered; the newest stay.
-const maxTold = advert.MaxPrefixes
+// A named is a name server that hosts have heard of and may ask until then. A restart
+// forgets it: hosts do so minutes later.
+type named struct {
+	addr  netip.Addr
+	until time.Time
+}
+
+// What is remembered is bounded; the newest stays.
+const (
+	maxTold  = advert.MaxPrefixes
+	maxNamed = 2 * advert.MaxServers
+)
 
 // New returns a beacon for a zone whose hosts heard of told, maybe from the box as
 // it was before it started. What can't be is passed over.
@@ -69,7 +82,7 @@ func New(told []Told, now time.Time) *Beacon {
 
 // Set says what is true from now on. A change is told at once, and twice more.
 func (b *Beacon) Set(s State, now time.Time) {
-	if s.Way == b.state.Way && s.Silent == b.state.Silent && slices.Equal(s.Prefixes, b.state.Prefixes) {
+	if s.Way == b.state.Way && s.Silent == b.state.Silent && slices.Equal(s.Prefixes, b.state.Prefixes) && slices.Equal(s.DNS, b.state.DNS) {
 		return
 	}
 	b.state, b.next, b.left = s, now, first
@@ -108,11 +121,20 @@ func (b *Beacon) Due(now time.Time) (advert.Advert, bool) {
 }
 
 // Now is what a host that asks is told. A box that becomes silent says goodbye: it
-// is no way out any more, and its prefixes are not for new connections.
+// is no way out any more, its prefixes are not for new connections, and nobody is to
+// ask it for names.
 func (b *Beacon) Now(now time.Time) advert.Advert {
 	var a advert.Advert
 	if b.state.Way && !b.state.Silent {
 		a.Lifetime = lifetime
+	}
+	if !b.state.Silent {
+		a.DNS = slices.Clone(b.state.DNS[:min(len(b.state.DNS), advert.MaxServers)])
+	}
+	for _, n := range b.named {
+		if !slices.Contains(a.DNS, n.addr) && now.Before(n.until) && len(a.Gone) < advert.MaxServers {
+			a.Gone = append(a.Gone, n.addr)
+		}
 	}
 	for _, p := range b.state.Prefixes {
 		if len(a.Prefixes) < advert.MaxPrefixes {
@@ -144,5 +166,12 @@ func (b *Beacon) remember(a advert.Advert, now time.Time) {
 	}
 	if over := len(b.told) - maxTold; over > 0 {
 		b.told = b.told[over:]
+	}
+	b.named = slices.DeleteFunc(b.named, func(n named) bool { return !now.Before(n.until) || slices.Contains(a.DNS, n.addr) })
+	for _, addr := range a.DNS {
+		b.named = append(b.named, named{addr, now.Add(advert.ServerLife)})
+	}
+	if over := len(b.named) - maxNamed; over > 0 {
+		b.named = b.named[over:]
 	}
 }

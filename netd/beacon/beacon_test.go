@@ -24,6 +24,12 @@ func text(m advert.Advert) string {
 	for _, p := range m.Prefixes {
 		s += fmt.Sprintf(", %s %v/%v", p.Prefix, p.Preferred, p.Valid)
 	}
+	for _, n := range m.DNS {
+		s += fmt.Sprintf(", names %s", n)
+	}
+	for _, n := range m.Gone {
+		s += fmt.Sprintf(", names no more %s", n)
+	}
 	return s
 }
 
@@ -93,6 +99,28 @@ func TestPair(t *testing.T) {
 	other := New(nil, start)
 	other.Set(State{Prefixes: []Prefix{{a, true}}, Way: true, Silent: true}, start)
 	check(t, "backup", says(other, 0, 10*time.Minute), "")
+}
+
+// TestNames: hosts hear who answers names, and who no longer does: of an address that
+// went with its provider's prefix, and of a box that is the backup now.
+func TestNames(t *testing.T) {
+	be := New(nil, start)
+	box := func(s string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(s)} }
+	be.Set(State{Prefixes: []Prefix{{a, true}}, DNS: box("2001:db8:a::2"), Way: true}, start)
+	check(t, "A's", says(be, 0, time.Second), "0s: router 3m0s, 2001:db8:a::/64 10m0s/30m0s, names 2001:db8:a::2")
+	be.Set(State{Prefixes: []Prefix{{ula, true}}, DNS: box("fd5a:1c3e:9b20::2"), Way: true}, start.Add(time.Minute))
+	check(t, "the clinic's own", says(be, time.Minute, time.Minute+time.Second),
+		"1m0s: router 3m0s, fd5a:1c3e:9b20::/64 10m0s/30m0s, 2001:db8:a::/64 0s/29m0s, names fd5a:1c3e:9b20::2, names no more 2001:db8:a::2")
+	be.Set(State{Prefixes: []Prefix{{ula, true}}, DNS: box("fd5a:1c3e:9b20::2"), Way: true, Silent: true}, start.Add(20*time.Minute))
+	check(t, "backup", says(be, 20*time.Minute, 20*time.Minute+time.Second),
+		"20m0s: router 0s, fd5a:1c3e:9b20::/64 0s/30m0s, 2001:db8:a::/64 0s/10m0s")
+	for i := range 50 {
+		at := start.Add(30*time.Minute + time.Duration(i)*time.Second)
+		be.Set(State{DNS: box(fmt.Sprintf("fd5a::%x", i+1))}, at)
+		if m, _ := be.Due(at); len(m.Gone) > advert.MaxServers || len(be.named) > maxNamed {
+			t.Fatalf("after %d: %s, remembers %d", i, text(m), len(be.named))
+		}
+	}
 }
 
 // TestAsked: however often hosts ask, messages to all keep their distance.

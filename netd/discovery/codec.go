@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"clinicgate/netd/advert"
 
@@ -53,17 +52,17 @@ func take(a *advert.Advert, o ndp.Option) {
 			a.MTU = int(o.MTU)
 		}
 	case *ndp.RecursiveDNSServer:
+		list := &a.DNS
+		if o.Lifetime == 0 {
+			list = &a.Gone
+		}
 		for _, s := range o.Servers {
-			if len(a.DNS) < advert.MaxServers {
-				a.DNS = append(a.DNS, s)
+			if len(*list) < advert.MaxServers {
+				*list = append(*list, s)
 			}
 		}
 	}
 }
-
-// dnsLife is how long hosts may ask the servers of an advertisement: longer than
-// they need to hear the next few.
-const dnsLife = 10 * time.Minute
 
 // marshalAdvert is the message of a; its checksum is the kernel's work.
 func marshalAdvert(a advert.Advert, mac []byte) ([]byte, error) {
@@ -76,7 +75,10 @@ func marshalAdvert(a advert.Advert, mac []byte) ([]byte, error) {
 			AutonomousAddressConfiguration: p.Auto, PreferredLifetime: p.Preferred, ValidLifetime: p.Valid})
 	}
 	if len(a.DNS) > 0 {
-		ra.Options = append(ra.Options, &ndp.RecursiveDNSServer{Lifetime: dnsLife, Servers: a.DNS})
+		ra.Options = append(ra.Options, &ndp.RecursiveDNSServer{Lifetime: advert.ServerLife, Servers: a.DNS})
+	}
+	if len(a.Gone) > 0 {
+		ra.Options = append(ra.Options, &ndp.RecursiveDNSServer{Servers: a.Gone})
 	}
 	return ndp.MarshalMessage(ra)
 }
