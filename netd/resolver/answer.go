@@ -13,7 +13,7 @@ import (
 // respond returns the answer to a device's message in wire form, at most size
 // bytes; nil: it deserves none.
 func (s *Server) respond(ctx context.Context, b []byte, from netip.Addr, size int) []byte {
-	zone, inside := s.names.Zone(from)
+	zone, inside := s.zone(from)
 	req := new(dns.Msg)
 	if err := req.Unpack(b); !inside || len(b) < 12 || b[2]&0x80 != 0 {
 		return nil // an answer is not answered, whatever it is

@@ -68,15 +68,16 @@ type Server struct {
 	records *upstream.Records
 	ways    []upstream.Way
 	active  int
+	nets    []Network
 	flights map[cache.Key]*flight
 	failed  map[cache.Key]time.Time
 	rates   *rate.Table[netip.Addr]
 	conns   map[netip.Addr]int
 	waiting map[netip.Addr]int // questions by UDP, of a device
 	count   counts
-	broken  string    // why nobody is answered; empty: they are
+	broken  [2]string // why nobody is answered by IPv4, and IPv6; empty: they are
 	unsaved string    // why the cache is not stored; empty: it is
-	open    bool      // the sockets are
+	open    [2]bool   // the sockets are
 	lacking time.Time // when a name server was last missed
 	silent  time.Time // since when none answers; zero: one does
 	staleAt time.Time // when an old answer was last given
@@ -174,7 +175,7 @@ func (s *Server) way(i int) (port string, mark uint32) {
 	return port, s.mark(i)
 }
 
-// Run answers until ctx ends. While a socket can't be opened it tries again.
+// Run answers until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.save()
 	defer s.hands.Wait()
@@ -193,12 +194,27 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}
 	})
+	if s.cfg.HasSix() {
+		s.hands.Go(func() { s.keep(ctx, six, s.serve6) })
+	}
+	s.keep(ctx, four, s.serve)
+	return nil
+}
+
+// The families, as indices.
+const (
+	four = iota
+	six
+)
+
+// keep serves one family until ctx ends. While a socket can't be opened it tries again.
+func (s *Server) keep(ctx context.Context, family int, serve func(context.Context) error) {
 	for ctx.Err() == nil {
-		err := s.serve(ctx)
+		err := serve(ctx)
 		s.mu.Lock()
-		s.open, s.broken = false, ""
+		s.open[family], s.broken[family] = false, ""
 		if err != nil && ctx.Err() == nil {
-			s.broken = err.Error()
+			s.broken[family] = err.Error()
 		}
 		s.mu.Unlock()
 		select {
@@ -206,7 +222,13 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
-	return nil
+}
+
+// opened tells that a family's sockets are.
+func (s *Server) opened(family int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open[family], s.broken[family] = true, ""
 }
 
 // serve opens a socket for each of the box's addresses, whether it has the address
@@ -243,9 +265,7 @@ func (s *Server) serve(ctx context.Context) error {
 		readers.Go(func() { ended <- s.datagrams(ctx, udp.(*net.UDPConn)) })
 		readers.Go(func() { ended <- s.streams(ctx, tcp) })
 	}
-	s.mu.Lock()
-	s.open, s.broken = true, ""
-	s.mu.Unlock()
+	s.opened(four)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -311,24 +331,31 @@ func (s *Server) datagrams(ctx context.Context, conn *net.UDPConn) error {
 			return fmt.Errorf("receive DNS: %w", err)
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if _, inside := s.names.Zone(from.Addr()); !inside || !s.allowed(from.Addr()) || !s.wait(from.Addr()) {
-			continue
-		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
-			s.done(from.Addr())
-			continue
-		}
-		b := slices.Clone(buf[:n])
-		s.hands.Go(func() {
-			defer func() { <-s.slots }()
-			defer s.done(from.Addr())
-			if out := s.respond(ctx, b, from.Addr(), udpSize); out != nil {
-				_, _ = conn.WriteToUDPAddrPort(out, from) // it asks again
-			}
+		s.take(ctx, buf[:n], from.Addr(), func(out []byte) {
+			_, _ = conn.WriteToUDPAddrPort(out, from) // it asks again
 		})
 	}
+}
+
+// take answers one datagram of a device by itself.
+func (s *Server) take(ctx context.Context, b []byte, from netip.Addr, send func(out []byte)) {
+	if _, inside := s.zone(from); !inside || !s.allowed(from) || !s.wait(from) {
+		return
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.done(from)
+		return
+	}
+	b = slices.Clone(b)
+	s.hands.Go(func() {
+		defer func() { <-s.slots }()
+		defer s.done(from)
+		if out := s.respond(ctx, b, from, udpSize); out != nil {
+			send(out)
+		}
+	})
 }
 
 // streams answers by TCP (RFC 7766), a device's questions one after the other.
@@ -382,7 +409,7 @@ func (s *Server) enter(from netip.Addr) bool {
 	for _, n := range s.conns {
 		total += n
 	}
-	if _, inside := s.names.Zone(from); !inside || total >= maxConns || s.conns[from] >= maxConnsOne {
+	if _, inside := s.find(from); !inside || total >= maxConns || s.conns[from] >= maxConnsOne {
 		return false
 	}
 	s.conns[from]++

@@ -21,7 +21,7 @@ func (s *Server) State() (*wire.DNS, []wire.Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &wire.DNS{
-		Answers: s.open, Hits: s.count.hits, Asked: s.count.asked, Local: s.count.local,
+		Answers: s.open[four], Hits: s.count.hits, Asked: s.count.asked, Local: s.count.local,
 		Stale: s.count.stale, Refused: s.count.rebinds, Limited: s.count.limited, Servers: []wire.NameServer{},
 	}
 	w.Names, w.Bytes = s.cache.Size()
@@ -44,8 +44,11 @@ func (s *Server) faults() []wire.Fault {
 	}
 	now := s.now()
 	lately := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < lasting }
-	if s.broken != "" {
-		add("dns.down", wire.Alarm, "devices can't look up names: "+s.broken, "send this line to support")
+	if s.broken[four] != "" {
+		add("dns.down", wire.Alarm, "devices can't look up names: "+s.broken[four], "send this line to support")
+	}
+	if s.broken[six] != "" {
+		add("dns.down", wire.Warning, "devices can't look up names by IPv6: "+s.broken[six], "send this line to support")
 	}
 	if s.unsaved != "" {
 		add("dns.store", wire.Warning, "names that are known would be forgotten by a restart: "+s.unsaved, "see how full the data partition is")
