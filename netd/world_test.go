@@ -200,6 +200,11 @@ func (w *world) startPeer(bin string, e farEnd) peer {
 	key, _ := wgKey(w.t, e.seed)
 	dev := fmt.Sprintf("%s%d", e.name, os.Getpid())
 	p := w.start(proc.Spec{Name: e.name, Space: e.space, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("%s:\n%s", e.name, p.Tail(20))
+		}
+	})
 	file := filepath.Join(w.dir, e.name+".key")
 	w.must(os.WriteFile(file, []byte(key), 0o600))
 	args := []string{"wg", "set", dev, "private-key", file, "listen-port", e.port, "peer", boxPub, "allowed-ips", cmp.Or(e.inner, "10.99.0.2") + "/32"}
