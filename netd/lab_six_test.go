@@ -359,6 +359,7 @@ func sixAlone(t *testing.T, bin string) {
 	w.startISPA()
 	w.advertise(w.ispB, "b", "2001:db8:b::")
 	w.startHub(bin)
+	resolv := w.listenForNames()
 	w.startNetd(bin, siteSix)
 	n := w.await("IPv6 by B without a prefix", func(n *wire.Net) bool {
 		return sixStates(n) == "dead none usable none" && w.states(n) == allUp && strings.Contains(n.Uplinks[1].IPv6.Reason, "no DHCPv6 server answers")
@@ -372,11 +373,36 @@ func sixAlone(t *testing.T, bin string) {
 	if got := w.run(w.pc, "ip", "-6", "route", "show", "default"); !strings.Contains(got, "via "+w.linkLocal("lan")) {
 		t.Errorf("the computer's way out: %s", got)
 	}
+	w.soon("a name server from the advertisement", func() error {
+		if got, err := os.ReadFile(resolv); err != nil || !strings.Contains(string(got), "nameserver fd5a:1c3e:9b20::a14:2\n") {
+			return fmt.Errorf("%s, %v", got, err)
+		}
+		return nil
+	})
+	for _, how := range []string{"+notcp", "+tcp"} {
+		w.soon("a name by IPv6 "+how, func() error {
+			got, err := proc.Run(w.t.Context(), w.pc, "dig", "@fd5a:1c3e:9b20::a14:2", how, "+tries=1", "+short", "gateway.internal")
+			if err != nil || string(got) != "10.20.0.2\n" {
+				return fmt.Errorf("%s, %v", got, err)
+			}
+			return nil
+		})
+	}
+}
+
+// listenForNames starts a program of another house at the computer in the LAN, which
+// learns name servers from router advertisements. It returns the file it keeps.
+func (w *world) listenForNames() string {
+	resolv := filepath.Join(w.dir, "resolv.conf")
+	w.start(proc.Spec{Name: "rdnssd", Space: w.pc, Args: []string{"rdnssd", "--foreground", "--user", "root", "--merge-hook", "/bin/true",
+		"--resolv-file", resolv, "--pidfile", filepath.Join(w.dir, "rdnssd.pid")}})
+	return resolv
 }
 
 // TestLabSix runs the real netd between two providers with IPv6.
 func TestLabSix(t *testing.T) {
 	needs(t)
+	lab.Require(t, lab.Program("rdnssd", "dig"))
 	bin := programs(t)
 	for _, c := range []struct {
 		name string

@@ -162,9 +162,49 @@ func wallTruth(t *testing.T, bin string) {
 			t.Errorf("%s: %s: want %v:\n%s", r.who, r.to, r.want, out)
 		}
 	}
+	w.resolves()
 	w.spoof()
 	w.crowds()
 	w.scanAll()
+}
+
+// resolves: the clinic asks the box for names in both families, nobody else does.
+func (w *walled) resolves() {
+	var wg sync.WaitGroup
+	for _, r := range []row{
+		{"staff", w.pc, "10.20.0.2", true},
+		{"device", w.cart, "10.20.30.2", true},
+		{"guest", w.guest, "10.20.40.2", true},
+		{"technician", w.tech, "10.20.50.2", true},
+		{"A", w.ispA, w.a, false},
+		{"internet", w.hub, "198.51.100.2", false},
+		{"staff", w.pc, "fd5a:1c3e:9b20::a14:2", true},
+		{"staff, the provider's address", w.pc, "2001:db8:b00::a14:2", true},
+		{"staff, of the link", w.pc, w.linkLocal("lan") + "%eth0", true},
+		{"device", w.cart, "fd5a:1c3e:9b20:1::a14:1e02", true},
+		{"guest", w.guest, "2001:db8:b00:2::a14:2802", true},
+		{"technician", w.tech, "fd5a:1c3e:9b20:3::a14:3202", true},
+		{"B", w.ispB, "2001:db8:b::2", false},
+		{"B, the box's address in the LAN", w.ispB, "2001:db8:b00::a14:2", false},
+		{"B, of the link", w.ispB, w.linkLocal("wan2") + "%box", false},
+		{"internet", w.hub, "2001:db8:b::2", false},
+	} {
+		for _, how := range []string{"+notcp", "+tcp"} {
+			wg.Go(func() {
+				limit := []string{"+tries=1", "+timeout=1"}
+				if r.want {
+					limit = []string{"+tries=4", "+timeout=5"}
+				}
+				ctx, cancel := context.WithTimeout(w.t.Context(), ample)
+				defer cancel()
+				out, err := proc.Run(ctx, r.from, append([]string{"dig", "@" + r.to, how, "+short", "gateway.internal"}, limit...)...)
+				if got := err == nil && strings.HasPrefix(string(out), "10.20."); got != r.want {
+					w.t.Errorf("%s asks %s %s: got %q, %v, want an answer: %v", r.who, r.to, how, out, err, r.want)
+				}
+			})
+		}
+	}
+	wg.Wait()
 }
 
 // tries is how often nmap asks, and how long it waits for an answer: longer where one
@@ -313,6 +353,6 @@ func (w *walled) scanAll() {
 // TestLabWalls runs the real netd with a zone of every kind.
 func TestLabWalls(t *testing.T) {
 	needs(t)
-	lab.Require(t, lab.Program("nmap"))
+	lab.Require(t, lab.Program("nmap", "dig"))
 	wallTruth(t, programs(t))
 }

@@ -33,6 +33,7 @@ type offers struct {
 
 	ways   []upstream.Way // as told to dns, and the active one
 	active int
+	nets   []resolver.Network // likewise
 }
 
 func newOffers(env *daemon.Env, cfg config.Config) *offers {
@@ -61,6 +62,7 @@ func (o *offers) lookup(ctx context.Context, name string) ([]netip.Addr, error) 
 
 // follow takes in what is known of the uplinks. The loop calls it.
 func (o *offers) follow(b *box) {
+	o.followSix(b)
 	var ways []upstream.Way
 	for _, u := range b.ups {
 		usable := b.safe && u.address.IsValid() && uplink.Usable(u.machine.Status().State)
@@ -69,6 +71,25 @@ func (o *offers) follow(b *box) {
 	if b.active != o.active || !reflect.DeepEqual(ways, o.ways) {
 		o.ways, o.active = ways, b.active
 		o.spread()
+	}
+}
+
+// followSix takes in which IPv6 networks the zones have: those the firewall knows.
+func (o *offers) followSix(b *box) {
+	if o.dns == nil || !o.cfg.HasSix() {
+		return
+	}
+	var nets []resolver.Network
+	for _, z := range o.cfg.Zones {
+		for _, p := range append([]netip.Prefix{o.cfg.Six.Local}, b.walled...) {
+			if sub := plan.Subnet(z, p); sub.IsValid() {
+				nets = append(nets, resolver.Network{Zone: z.Name, Prefix: sub})
+			}
+		}
+	}
+	if !slices.Equal(nets, o.nets) {
+		o.nets = nets
+		o.dns.Networks(nets)
 	}
 }
 

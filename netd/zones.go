@@ -127,6 +127,9 @@ func (z *zoneHands) tick(ups []plan.Uplink, now time.Time) {
 	add := func(p netip.Prefix, good bool) {
 		if sub := plan.Subnet(z.cfg, p); sub.IsValid() {
 			s.Prefixes = append(s.Prefixes, beacon.Prefix{Prefix: sub, Good: good})
+			if good && z.b.cfg.DNS != nil {
+				s.DNS = append(s.DNS, plan.Own6(z.cfg, p).Addr())
+			}
 		}
 	}
 	add(z.b.cfg.Six.Local, true)
@@ -135,6 +138,9 @@ func (z *zoneHands) tick(ups []plan.Uplink, now time.Time) {
 			add(u.Six.Prefix, u.Six.Usable)
 		}
 		s.Way = s.Way || z.cfg.Internet() && u.Six.Usable
+	}
+	if z.b.cfg.Six.Local.IsValid() && len(s.DNS) > 1 {
+		s.DNS = s.DNS[:1] // the address that never changes is enough
 	}
 	z.beacon.Set(s, now)
 	if z.conn == nil {
