@@ -145,44 +145,76 @@ type waiter struct {
 // record is not in the log, with one exception: if the process ends before the
 // next Append succeeds, it may be found there after all. ErrFull means that
 // nothing was written.
-func (l *Log) Append(record []byte) (Ref, error) { return l.append(record, false) }
+func (l *Log) Append(record []byte) (Ref, error) { return one(l.append([][]byte{record}, false)) }
 
 // AppendReserve is Append with the right to the last segment of room. It is for
 // small records without which room can't become free, such as receipts.
-func (l *Log) AppendReserve(record []byte) (Ref, error) { return l.append(record, true) }
+func (l *Log) AppendReserve(record []byte) (Ref, error) { return one(l.append([][]byte{record}, true)) }
+
+// AppendAll appends records in their order, with as few syncs as one Append of all
+// would take. It returns the places of those before the first that failed; none
+// behind that one was promised anything.
+func (l *Log) AppendAll(records [][]byte) ([]Ref, error) { return l.append(records, false) }
+
+// AppendAllReserve is AppendAll with the right to the last segment of room.
+func (l *Log) AppendAllReserve(records [][]byte) ([]Ref, error) { return l.append(records, true) }
+
+func one(refs []Ref, err error) (Ref, error) {
+	if err != nil {
+		return Ref{}, err
+	}
+	return refs[0], nil
+}
 
 // append joins the commit that is forming. The first to come leads it: commits it
 // in its own goroutine, so that a lone writer waits for nobody, and then hands
 // the lead to the first of those who came meanwhile.
-func (l *Log) append(record []byte, reserve bool) (Ref, error) {
-	if len(record) > l.maxRecord() {
-		return Ref{}, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLarge, len(record), l.maxRecord())
+func (l *Log) append(records [][]byte, reserve bool) ([]Ref, error) {
+	all := make([]*waiter, len(records))
+	for i, r := range records {
+		if len(r) > l.maxRecord() {
+			return nil, fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLarge, len(r), l.maxRecord())
+		}
+		all[i] = &waiter{record: r, reserve: reserve, wake: make(chan struct{})}
 	}
-	w := &waiter{record: record, reserve: reserve, wake: make(chan struct{})}
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return Ref{}, ErrClosed
+		return nil, ErrClosed
 	}
-	l.waiting = append(l.waiting, w)
-	if l.leading {
-		l.mu.Unlock()
-		if <-w.wake; !w.lead {
-			return w.ref, w.err
+	l.waiting = append(l.waiting, all...)
+	leads := !l.leading && len(all) > 0
+	l.leading = l.leading || leads
+	l.mu.Unlock()
+	for _, w := range all {
+		if !leads {
+			<-w.wake
 		}
-		l.mu.Lock()
+		if leads || w.lead {
+			leads = false
+			l.lead()
+		}
 	}
-	l.leading = true
+	refs := make([]Ref, 0, len(all))
+	for _, w := range all {
+		if w.err != nil {
+			return refs, w.err
+		}
+		refs = append(refs, w.ref)
+	}
+	return refs, nil
+}
+
+// lead commits what waits, the caller's first record in front.
+func (l *Log) lead() {
+	l.mu.Lock()
 	group := l.takeGroup()
 	l.mu.Unlock()
-
 	l.commit(group)
-
 	for _, other := range group[1:] {
 		close(other.wake)
 	}
 	l.handOver()
-	return w.ref, w.err
 }
 
 // takeGroup takes the waiters that one commit covers, its leader first. The

@@ -352,3 +352,55 @@ func FuzzHeader(f *testing.F) {
 		}
 	})
 }
+
+// Records that are appended together lie in their order, share syncs with others, and
+// end with the first that finds no room.
+func TestAppendAll(t *testing.T) {
+	l, err := Open(t.TempDir(), Options{SegmentSize: 64 << 10, MaxBytes: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if refs, err := l.AppendAll(nil); err != nil || len(refs) != 0 {
+		t.Errorf("nothing: %v %v", refs, err)
+	}
+	var together sync.WaitGroup
+	for w := range 4 {
+		together.Go(func() {
+			for n := range 3 {
+				var all [][]byte
+				for i := range 10 {
+					all = append(all, fmt.Appendf(nil, "%d %d %d", w, n, i))
+				}
+				refs, err := l.AppendAll(all)
+				if err != nil || len(refs) != 10 {
+					t.Errorf("%d records, %v", len(refs), err)
+					return
+				}
+				for i, ref := range refs {
+					if got, err := l.Read(ref); err != nil || string(got) != string(all[i]) {
+						t.Errorf("got %q %v, want %q", got, err, all[i])
+					}
+					if i > 0 && refs[i-1].Compare(ref) >= 0 {
+						t.Errorf("%v does not come after %v", ref, refs[i-1])
+					}
+				}
+			}
+		})
+	}
+	together.Wait()
+	big := make([][]byte, 100)
+	for i := range big {
+		big[i] = make([]byte, 10<<10)
+	}
+	refs, err := l.AppendAll(big)
+	if !errors.Is(err, ErrFull) || len(refs) == 0 || len(refs) > 25 {
+		t.Fatalf("%d records into a full log, %v", len(refs), err)
+	}
+	if more, err := l.AppendAllReserve(big[:2]); err != nil || len(more) != 2 {
+		t.Errorf("the reserve: %v", err)
+	}
+	if _, err := l.AppendAll([][]byte{nil, make([]byte, 1<<20)}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too large: %v", err)
+	}
+}
