@@ -70,3 +70,31 @@ func parseDateTerm(v string) (dateTerm, error) {
 	}
 	return d, nil
 }
+
+// Ends of an open period.
+const (
+	minTime = -1 << 53
+	maxTime = 1 << 53
+)
+
+// holds compares as search.html#prefix has it, with t the resource's time.
+func (d dateTerm) holds(t Span) bool {
+	inside := d.Start <= t.Start && t.End <= d.End
+	switch d.op {
+	case "eq":
+		return inside
+	case "ne":
+		return !inside
+	case "gt":
+		return t.End > d.End
+	case "lt":
+		return t.Start < d.Start
+	case "ge":
+		return t.End > d.End || inside
+	case "le":
+		return t.Start < d.Start || inside
+	case "sa":
+		return t.Start >= d.End
+	}
+	return t.End <= d.Start // eb
+}
