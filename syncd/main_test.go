@@ -80,7 +80,7 @@ func TestDay(t *testing.T) {
 	})
 	c.wait("status", func() bool {
 		s := c.status()
-		return s.Cache.Resources == 2 && s.Cache.Bytes > 0 && !s.Cache.LastContact.IsZero() && s.Disk.Total > 0 && strings.HasPrefix(s.Keys, "software")
+		return s.Cache.Resources == 3 && s.Cache.Bytes > 0 && !s.Cache.LastContact.IsZero() && s.Disk.Total > 0 && strings.HasPrefix(s.Keys, "software")
 	})
 
 	if m := c.control("/metrics"); !strings.Contains(m, `syncd_ehr_questions_total{end="answered"}`) || !strings.Contains(m, "\nsyncd_cache_answers 2\n") ||

@@ -54,7 +54,7 @@ func (s *state) records() daemon.Task {
 
 // reader reads records through the cache, and is content with an answer so old.
 func (s *state) reader(fresh time.Duration) *cache.Reader {
-	return &cache.Reader{Cache: s.cache, Source: s.ehr, Fresh: fresh, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
+	return &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
 }
 
 // paths are the records, and beside them uploads if the site takes any.

@@ -97,7 +97,8 @@ func (s *state) openStores() (err error) {
 		return err
 	}
 	s.cache, err = cache.Open(cache.Options{
-		Dir: filepath.Join(s.env.State, "cache"), Bytes: s.cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"), Log: s.env.Log,
+		Dir: filepath.Join(s.env.State, "cache"), Bytes: s.cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"),
+		Base: s.cfg.EHR.Base.String(), Log: s.env.Log,
 	})
 	if err != nil {
 		return err

@@ -413,7 +413,7 @@ func TestTouch(t *testing.T) {
 
 func FuzzUnpack(f *testing.F) {
 	for _, body := range []string{"x", strings.Repeat("y", deflateFrom)} {
-		text, err := pack(answer(body))
+		text, err := pack("Patient/1", answer(body), []byte("{}"))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -12,32 +12,53 @@ import (
 type step int
 
 const (
-	stepAsk   step = iota // ask the EHR, with the stored ETag if there is one
-	stepHit               // answer what is stored: it is fresh
-	stepStale             // answer what is stored and say that it is old, and why
-	stepFail              // pass the error on
+	stepAsk    step = iota // ask the EHR, with the stored ETag if there is one
+	stepHit                // answer what is stored: it is fresh
+	stepBehind             // answer what is stored and ask the EHR behind it
+	stepStale              // answer what is stored and say that it is old, and why
+	stepFail               // pass the error on
 )
+
+// Rules are the site's own, where the EHR says nothing.
+type Rules struct {
+	Fresh  time.Duration // an answer so young is given without asking
+	Behind time.Duration // one older than that by so much is given, and asked for behind it (RFC 5861 §3)
+	OnFail time.Duration // one older by so much is given when the EHR can't be asked (RFC 5861 §4); 0: any
+}
 
 // judgeFirst decides before the EHR is asked. down is why it is not worth
 // waiting for, or "".
-func judgeFirst(now time.Time, stored *fhir.Answer, fresh time.Duration, down string) step {
-	switch {
-	case stored == nil:
+func judgeFirst(now time.Time, stored *fhir.Answer, rules Rules, down string) step {
+	if stored == nil {
 		return stepAsk
-	case TTL(now, stored, fresh) > 0:
+	}
+	ttl := TTL(now, stored, rules.Fresh)
+	switch {
+	case ttl > 0:
 		return stepHit
-	case down != "" && !stored.Policy.Revalidate:
+	case stored.Policy.Revalidate:
+		return stepAsk
+	case down != "" && rules.bears(ttl):
 		return stepStale
+	case down == "" && rules.Behind > 0 && -ttl <= rules.Behind:
+		return stepBehind
 	}
 	return stepAsk
+}
+
+// bears says whether what is stale by so much may be shown for want of better.
+func (r Rules) bears(ttl time.Duration) bool { return r.OnFail == 0 || -ttl <= r.OnFail }
+
+// silent says that the EHR can't be reached or understood: it said nothing.
+func silent(err error) bool {
+	return errors.Is(err, fhir.ErrUnreachable) || errors.Is(err, fhir.ErrNonsense)
 }
 
 // judgeAfter decides after the EHR was asked in vain. An EHR that says no is
 // believed: what is stored must not outlive a deletion or a lost permission. One
 // that can't be reached or understood says nothing (RFC 9111 §4.2.4).
-func judgeAfter(stored *fhir.Answer, err error) step {
-	lost := errors.Is(err, fhir.ErrUnreachable) || errors.Is(err, fhir.ErrNonsense)
-	if stored != nil && lost && !stored.Policy.Revalidate {
+func judgeAfter(now time.Time, stored *fhir.Answer, rules Rules, err error) step {
+	if stored != nil && silent(err) && !stored.Policy.Revalidate && rules.bears(TTL(now, stored, rules.Fresh)) {
 		return stepStale
 	}
 	return stepFail

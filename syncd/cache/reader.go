@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"clinicgate/syncd/fhir"
@@ -27,6 +28,7 @@ const (
 	Replaced    How = "fwd=stale"    // from the EHR, newer than what was stored
 	Revalidated How = "revalidated"  // stored, and the EHR just confirmed it
 	Hit         How = "hit"          // stored and fresh
+	Behind      How = "behind"       // stored and a little old; the EHR is being asked now
 	Stale       How = "stale"        // stored and old; the EHR could not be asked
 )
 
@@ -40,32 +42,77 @@ type Result struct {
 	// Partial says why an answer of many resources may lack some; "" when it is whole
 	// as of At.
 	Partial string
+	Built   bool // put together here, from what other questions brought
 }
 
 // Reader reads through the cache.
 type Reader struct {
 	Cache  *Cache
 	Source Source
-	Fresh  time.Duration // site policy: see TTL
-	Log    *slog.Logger
+	Rules
+	Log *slog.Logger
 	// Asked and Kept, when set, are told how every question to the EHR and every
 	// attempt to keep an answer ended; nil is well. They must not block.
 	Asked, Kept func(error)
 	// Seen, when set, is shown every answer that was stored.
 	Seen func(fhir.Query, fhir.Answer)
+
+	behind atomic.Int32 // questions asked behind an answer that was given
 }
+
+// maxBehind bounds the questions that are asked behind answers.
+const maxBehind = 8
 
 // Read answers q from the EHR or from the cache. What can't be stored or read
 // back is no reason not to answer.
 func (r *Reader) Read(ctx context.Context, q fhir.Query) (Result, error) {
-	stored := r.stored(q)
+	stored, partial := r.stored(q)
 	down := r.Source.Down(time.Now())
-	switch judgeFirst(time.Now(), stored, r.Fresh, down) {
+	switch judgeFirst(time.Now(), stored, r.Rules, down) {
 	case stepHit:
-		return r.result(*stored, Hit, ""), nil
+		if partial == "" {
+			return r.result(*stored, Hit, ""), nil
+		}
+	case stepBehind:
+		if partial == "" && r.mayBehind() {
+			go r.refresh(context.WithoutCancel(ctx), q, stored)
+			return r.result(*stored, Behind, ""), nil
+		}
 	case stepStale:
-		return r.result(*stored, Stale, down), nil
+		return r.stale(q, stored, partial, down), nil
 	}
+	if _, fixed := q.(fhir.Version); fixed && stored == nil {
+		if res, ok := r.local(q); ok {
+			return r.result(res.Answer, Hit, ""), nil
+		}
+	}
+	if stored == nil && down != "" {
+		if res, ok := r.local(q); ok {
+			return r.fromLocal(res, down), nil
+		}
+	}
+	return r.ask(ctx, q, stored, partial)
+}
+
+// mayBehind takes one of the turns to ask behind an answer, if one is left.
+func (r *Reader) mayBehind() bool {
+	if r.behind.Add(1) <= maxBehind {
+		return true
+	}
+	r.behind.Add(-1)
+	return false
+}
+
+// refresh asks behind an answer that was given.
+func (r *Reader) refresh(ctx context.Context, q fhir.Query, stored *fhir.Answer) {
+	defer r.behind.Add(-1)
+	if _, err := r.ask(ctx, q, stored, ""); err != nil {
+		r.Log.Info("an answer could not be renewed behind the reader", "err", err)
+	}
+}
+
+// ask asks the EHR, and falls back on what is stored.
+func (r *Reader) ask(ctx context.Context, q fhir.Query, stored *fhir.Answer, partial string) (Result, error) {
 	etag := ""
 	if stored != nil {
 		etag = stored.ETag
@@ -75,7 +122,7 @@ func (r *Reader) Read(ctx context.Context, q fhir.Query) (Result, error) {
 		r.Asked(err)
 	}
 	if err != nil {
-		return r.without(q, stored, err)
+		return r.without(q, stored, partial, err)
 	}
 	if !changed {
 		return r.confirmed(q, *stored, a), nil
@@ -89,30 +136,39 @@ func (r *Reader) Read(ctx context.Context, q fhir.Query) (Result, error) {
 	return res, nil
 }
 
-// stored returns what the cache has. A record that does not open is as good as
-// none, and is said.
-func (r *Reader) stored(q fhir.Query) *fhir.Answer {
-	a, ok, err := r.Cache.Get(q.Key())
-	if err != nil {
-		r.Log.Error("a stored answer is not usable, asking for it again", "err", err)
-	}
-	if err != nil || !ok {
-		return nil
-	}
-	return &a
-}
-
 // without is a read that the EHR did not answer.
-func (r *Reader) without(q fhir.Query, stored *fhir.Answer, err error) (Result, error) {
+func (r *Reader) without(q fhir.Query, stored *fhir.Answer, partial string, err error) (Result, error) {
 	if gone(err) {
 		if err := r.Cache.Drop(q.Key()); err != nil {
 			r.Log.Error("forget a record that is gone", "err", err)
 		}
 	}
-	if judgeAfter(stored, err) == stepStale {
-		return r.result(*stored, Stale, err.Error()), nil
+	if judgeAfter(time.Now(), stored, r.Rules, err) == stepStale {
+		return r.stale(q, stored, partial, err.Error()), nil
+	}
+	if stored == nil && silent(err) {
+		if res, ok := r.local(q); ok {
+			return r.fromLocal(res, err.Error()), nil
+		}
 	}
 	return Result{}, err
+}
+
+// stale is a stored answer given because the EHR could not be asked.
+func (r *Reader) stale(q fhir.Query, stored *fhir.Answer, partial, why string) Result {
+	if ref, ok := q.(fhir.Ref); ok {
+		stored.At = r.confirmedAt(ref, *stored)
+	}
+	res := r.result(*stored, Stale, why)
+	res.Partial = partial
+	return res
+}
+
+// fromLocal is an answer that was put together here.
+func (r *Reader) fromLocal(local Result, why string) Result {
+	res := r.result(local.Answer, Stale, why)
+	res.Partial, res.Built = local.Partial, true
+	return res
 }
 
 // confirmed is a stored answer that the EHR answered 304 to.
@@ -133,7 +189,12 @@ func (r *Reader) store(q fhir.Query, a fhir.Answer) bool {
 		}
 		return false
 	}
-	err := r.Cache.Put(q.Key(), a)
+	var err error
+	if isSet(q) {
+		err = r.putSet(q, a)
+	} else {
+		err = r.Cache.Put(q.Key(), a)
+	}
 	if errors.Is(err, ErrTooLarge) {
 		r.Log.Warn("an answer is too large to keep", "bytes", len(a.Body))
 		return false
@@ -154,7 +215,7 @@ func (r *Reader) store(q fhir.Query, a fhir.Answer) bool {
 func (r *Reader) result(a fhir.Answer, how How, why string) Result {
 	return Result{
 		Answer: a, How: how, Why: why,
-		Stored: how == Hit || how == Stale || how == Revalidated,
+		Stored: how == Hit || how == Stale || how == Behind || how == Revalidated,
 		TTL:    TTL(time.Now(), &a, r.Fresh),
 	}
 }
@@ -165,8 +226,14 @@ func (r Result) Status() string {
 	switch r.How {
 	case Hit:
 		return fmt.Sprintf("clinicgate; hit; ttl=%d", ttl)
+	case Behind:
+		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=revalidating", min(ttl, -1))
 	case Stale:
-		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=stale", min(ttl, -1))
+		detail := "stale"
+		if r.Built {
+			detail = "index"
+		}
+		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=%s", min(ttl, -1), detail)
 	case Revalidated:
 		return "clinicgate; fwd=stale; fwd-status=304"
 	}

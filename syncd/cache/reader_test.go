@@ -44,11 +44,11 @@ func TestJudge(t *testing.T) {
 		"gone":                      {old, 0, "", stepAsk, &fhir.Refusal{Status: 410}, stepFail},
 		"clock set back":            {at(-time.Hour, -1, false), time.Minute, "", stepHit, nil, stepFail},
 	} {
-		if got := judgeFirst(now, c.stored, c.fresh, c.down); got != c.first {
+		if got := judgeFirst(now, c.stored, Rules{Fresh: c.fresh}, c.down); got != c.first {
 			t.Errorf("%s: first %v, want %v", name, got, c.first)
 		}
 		if c.err != nil {
-			if got := judgeAfter(c.stored, c.err); got != c.after {
+			if got := judgeAfter(now, c.stored, Rules{Fresh: c.fresh}, c.err); got != c.after {
 				t.Errorf("%s: after %v, want %v", name, got, c.after)
 			}
 		}

@@ -17,14 +17,14 @@ import (
 //
 //	kind (1) ‖ blind name of the key (32) ‖ sealed
 //
-// The blind name tells nothing without the domain's key, and is enough to rebuild
-// the index. What is sealed is bound to the key itself, so that no record can be
-// given for another. Inside the seal:
+// The blind name tells nothing without the domain's key. What is sealed is bound to
+// it, and names the key itself, so that no record can be given for another. Inside
+// the seal:
 //
-//	length of head (4) ‖ head, JSON ‖ body, deflated when head says so
+//	length (4) ‖ head, JSON ‖ length (4) ‖ facets, JSON or nothing ‖ body, deflated when head says so
 const (
-	kindAnswer = 1 // an answer, in place of all earlier ones of its key
-	kindDrop   = 2 // nothing is stored any more; no seal
+	kindAnswer = 3 // an answer, in place of all earlier ones of its key
+	kindDrop   = 4 // nothing is stored any more; no seal
 )
 
 const prefixSize = 1 + 32
@@ -37,8 +37,15 @@ var errRecord = errors.New("record is not one of the cache's")
 
 type name [32]byte
 
+// short is as much of a name as the index has. Two keys that share it cost one of
+// them its answer; a record says which key's it is.
+type short [16]byte
+
+func (n name) short() short { return short(n[:16]) }
+
 // head is what is stored beside a body.
 type head struct {
+	Key        string    `json:"key"`
 	ETag       string    `json:"etag,omitempty"`
 	Modified   string    `json:"modified,omitempty"`
 	At         time.Time `json:"at"`
@@ -48,10 +55,23 @@ type head struct {
 	Deflated   bool      `json:"deflated,omitempty"`
 }
 
+// A stored is a record that has been opened.
+type stored struct {
+	fhir.Answer
+	key    string
+	facets []byte // JSON
+}
+
+// find returns the facets, none if there are none.
+func (s stored) find() (f fhir.Facets) {
+	_ = json.Unmarshal(s.facets, &f) // what we wrote ourselves
+	return f
+}
+
 // pack makes the text to seal.
-func pack(a fhir.Answer) ([]byte, error) {
+func pack(key string, a fhir.Answer, facets []byte) ([]byte, error) {
 	h := head{
-		ETag: a.ETag, Modified: a.LastModified, At: a.At.UTC(),
+		Key: key, ETag: a.ETag, Modified: a.LastModified, At: a.At.UTC(),
 		MaxAgeMS: a.Policy.MaxAge.Milliseconds(), Revalidate: a.Policy.Revalidate,
 		Size: len(a.Body), Deflated: len(a.Body) >= deflateFrom,
 	}
@@ -63,8 +83,11 @@ func pack(a fhir.Answer) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	b.Write(binary.BigEndian.AppendUint32(nil, uint32(len(js))))
-	b.Write(js)
+	b.Grow(8 + len(js) + len(facets) + min(len(a.Body), deflateFrom))
+	for _, part := range [][]byte{js, facets} {
+		b.Write(binary.BigEndian.AppendUint32(b.AvailableBuffer(), uint32(len(part))))
+		b.Write(part)
+	}
 	if !h.Deflated {
 		b.Write(a.Body)
 		return b.Bytes(), nil
@@ -82,36 +105,48 @@ func pack(a fhir.Answer) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// unpack reads it back.
-func unpack(text []byte) (fhir.Answer, error) {
-	if len(text) < 4 {
-		return fhir.Answer{}, errRecord
+// part takes a length-prefixed part off the front.
+func part(text []byte) (one, rest []byte, err error) {
+	if len(text) < 4 || uint64(binary.BigEndian.Uint32(text)) > uint64(len(text)-4) {
+		return nil, nil, errRecord
 	}
-	n := binary.BigEndian.Uint32(text)
-	if uint64(n) > uint64(len(text)-4) {
-		return fhir.Answer{}, errRecord
+	n := 4 + int(binary.BigEndian.Uint32(text))
+	return text[4:n], text[n:], nil
+}
+
+// unpack reads it back.
+func unpack(text []byte) (stored, error) {
+	js, rest, err := part(text)
+	if err != nil {
+		return stored{}, err
+	}
+	facets, body, err := part(rest)
+	if err != nil {
+		return stored{}, err
 	}
 	var h head
-	if err := json.Unmarshal(text[4:4+n], &h); err != nil {
-		return fhir.Answer{}, fmt.Errorf("%w: %w", errRecord, err)
+	if err := json.Unmarshal(js, &h); err != nil {
+		return stored{}, fmt.Errorf("%w: %w", errRecord, err)
 	}
-	body := text[4+n:]
 	if h.Deflated {
 		if h.Size < 0 || h.Size > maxBody {
-			return fhir.Answer{}, errRecord
+			return stored{}, errRecord
 		}
 		out := make([]byte, h.Size)
 		if _, err := io.ReadFull(flate.NewReader(bytes.NewReader(body)), out); err != nil {
-			return fhir.Answer{}, fmt.Errorf("%w: %w", errRecord, err)
+			return stored{}, fmt.Errorf("%w: %w", errRecord, err)
 		}
 		body = out
 	}
 	if len(body) != h.Size {
-		return fhir.Answer{}, errRecord
+		return stored{}, errRecord
 	}
-	return fhir.Answer{
-		Body: body, ETag: h.ETag, LastModified: h.Modified, At: h.At,
-		Policy: fhir.Policy{Revalidate: h.Revalidate, MaxAge: time.Duration(h.MaxAgeMS) * time.Millisecond},
+	return stored{
+		Answer: fhir.Answer{
+			Body: body, ETag: h.ETag, LastModified: h.Modified, At: h.At,
+			Policy: fhir.Policy{Revalidate: h.Revalidate, MaxAge: time.Duration(h.MaxAgeMS) * time.Millisecond},
+		},
+		key: h.Key, facets: facets,
 	}, nil
 }
 

@@ -44,6 +44,8 @@ func (c *check) cache(in *file, out *Config) {
 		out.Cache.Bytes = *p << 20
 	}
 	out.Cache.Fresh = c.duration("sync.cache.fresh", in.Cache.Fresh, 0, 0, time.Hour)
+	out.Cache.Behind = c.duration("sync.cache.stale_while_revalidate", in.Cache.Behind, 0, 0, time.Hour)
+	out.Cache.OnFail = c.duration("sync.cache.stale_if_error", in.Cache.OnFail, 0, 0, 10*365*24*time.Hour)
 }
 
 func (c *check) endpoints(in *file, out *Config) {

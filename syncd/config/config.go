@@ -53,6 +53,10 @@ type EHR struct {
 type Cache struct {
 	Bytes int64         // bound of the cache's log on disk
 	Fresh time.Duration // an answer younger than this is given without asking the EHR
+	// Behind: one older than that by so much is given, and asked for behind it.
+	Behind time.Duration
+	// OnFail: one older by so much is given when the EHR can't be asked; zero: any.
+	OnFail time.Duration
 }
 
 // DICOM is the C-STORE node on the LAN.
@@ -100,6 +104,8 @@ type file struct {
 	Cache struct {
 		SizeMB *int64         `toml:"size_mb"`
 		Fresh  *site.Duration `toml:"fresh"`
+		Behind *site.Duration `toml:"stale_while_revalidate"`
+		OnFail *site.Duration `toml:"stale_if_error"`
 	} `toml:"cache"`
 	DICOM *struct {
 		Listen  string            `toml:"listen"`
