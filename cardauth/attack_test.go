@@ -222,6 +222,30 @@ func TestAttackWrongCards(t *testing.T) {
 	}
 }
 
+// Two cards with one key: the key stays whose it was first, for good.
+func TestAttackSameKey(t *testing.T) {
+	d := newDesk(t)
+	first := d.card(d.world.Professionals, "1")
+	d.insert(first)
+	d.mustLogin()
+	d.remove()
+	second := d.card(d.world.Professionals, "2", pivcard.WithKeyOf(0x9A, first))
+	d.insert(second)
+	d.refused(d.login(rightPIN), http.StatusForbidden, "untrusted-card")
+	d.fault("card.same-key")
+	d.kill()
+	d.launch()
+	d.serves()
+	d.until("the card again", reader(wire.ReaderCard))
+	d.refused(d.login("111111"), http.StatusForbidden, "untrusted-card")
+	if second.Tries() != 3 {
+		t.Errorf("%d tries left", second.Tries())
+	}
+	d.remove()
+	d.insert(d.card(d.world.Professionals, "1", pivcard.WithKeyOf(0x9A, first))) // renewed
+	d.mustLogin()
+}
+
 // A card swapped so fast that the reader notices nothing ends the session, and
 // the other card does not take it over.
 func TestAttackFastSwap(t *testing.T) {

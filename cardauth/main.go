@@ -67,7 +67,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	rooms := openRooms(env, cfg, keys)
 	clinic := presence.New(presence.Setup{
 		Bus: bus{}, Rooms: rooms.bus(), Readers: cfg.Readers, Holder: auth.holder, Patient: auth.patient, Signer: auth.signer, Present: auth.present, Publish: pub.publish,
-		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Rules: rules(cfg.Care),
+		Pseudonym: func(number string) string { return wire.Pseudonym(patientKey, number) }, Keys: openKeybook(env, patientKey), Rules: rules(cfg.Care),
 		Happened: trace.happened, Faults: env.Faults, Log: env.Log,
 	})
 	control := http.NewServeMux()

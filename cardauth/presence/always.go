@@ -42,6 +42,9 @@ func (r *reader) byCardKey() error {
 	if err == nil && holder.Registration != live.Number {
 		err = errors.New("it is somebody else's")
 	}
+	if err == nil {
+		err = r.sameKey(holder)
+	}
 	var kind proof.Kind
 	if err == nil {
 		kind, err = proof.KindOf(cert.PublicKey)
@@ -53,6 +56,7 @@ func (r *reader) byCardKey() error {
 	if err := r.prove(p, "presence"); err != nil {
 		return err
 	}
+	r.proven(holder)
 	r.card = p
 	return nil
 }

@@ -2,12 +2,14 @@ package presence
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/session"
+	"clinicgate/cardauth/trust"
 	"clinicgate/firmware/lab/pivcard"
 )
 
@@ -103,4 +105,59 @@ func TestAttackBlockedCard(t *testing.T) {
 			}
 		}
 	})
+}
+
+// notes are the keys known in a test.
+type notes map[[32]byte]string
+
+// Check knows whose keys are.
+func (n notes) Check(h trust.Holder) error {
+	if who, ok := n[h.Key]; ok && who != h.Registration {
+		return errors.New("somebody else's")
+	}
+	return nil
+}
+
+// Remember notes one.
+func (n notes) Remember(h trust.Holder) { n[h.Key] = h.Registration }
+
+// A second card with the first one's key is refused before its PIN is asked, and
+// somebody is told; the first one's renewed certificate is not. A key that was not
+// proven is nobody's yet.
+func TestAttackSameKey(t *testing.T) {
+	known := notes{}
+	bubble(t, func(t *testing.T, b *bench) {
+		first := b.card("1")
+		copied, err := pivcard.New(rightPIN, pivcard.WithKeyOf(0x9A, first))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.certify(copied, 0x9A, "2")
+		b.put("reader A 00", copied, false)
+		if _, refusal := b.login("a", "000000"); refusal == nil || refusal.Kind != session.WrongPIN {
+			t.Fatalf("the key's first card: %v", refusal)
+		}
+		b.put("reader A 00", nil, false)
+		time.Sleep(time.Minute)
+		b.put("reader A 00", first, false)
+		b.mustLogin("a")
+		b.put("reader A 00", nil, false)
+		before := copied.Tries()
+		b.put("reader A 00", copied, false)
+		for _, pin := range []string{"000000", rightPIN} {
+			if _, refusal := b.login("a", pin); refusal == nil || refusal.Kind != session.Untrusted {
+				t.Errorf("a second card of one key: %v", refusal)
+			}
+		}
+		if got := b.faults(); copied.Tries() != before || !slices.Equal(got, []string{faultSameKey}) {
+			t.Errorf("%d tries left, want %d; faults %v", copied.Tries(), before, got)
+		}
+		b.put("reader A 00", nil, false)
+		if got := b.faults(); len(got) != 0 {
+			t.Errorf("faults %v after the card left", got)
+		}
+		b.certify(first, 0x9A, "1")
+		b.put("reader A 00", first, false)
+		b.mustLogin("a")
+	}, func(b *bench) { b.clinic.Keys = known })
 }

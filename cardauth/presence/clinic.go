@@ -35,6 +35,7 @@ const (
 	faultNoReader  = "card.no-reader"
 	faultNoAgent   = "card.no-agent"
 	faultCard      = "card.unreadable"
+	faultSameKey   = "card.same-key"
 )
 
 // Setup is what a Clinic works with.
@@ -52,6 +53,7 @@ type Setup struct {
 	Present func(*x509.Certificate, time.Time) (trust.Holder, error)
 	// Pseudonym is what a patient is called outside this program.
 	Pseudonym func(number string) string
+	Keys      Keys // nil: nobody knows whose key was whose before
 	Rules     session.Rules
 	// Publish is called with the whole state after each change, in the order
 	// of the changes, from one goroutine at a time. It must not block.
@@ -61,6 +63,14 @@ type Setup struct {
 	Happened func([]session.Event)
 	Faults   *daemon.Faults
 	Log      *slog.Logger
+}
+
+// Keys know whose each card's key was before, by those who proved theirs.
+type Keys interface {
+	// Check says why a key can't be this holder's.
+	Check(trust.Holder) error
+	// Remember is told of a holder whose key has proven itself.
+	Remember(trust.Holder)
 }
 
 // A State is all there is at one moment.
@@ -260,7 +270,7 @@ func (c *Clinic) attach(ctx context.Context, conf config.Reader, name string) *r
 // detach ends a reader's session at once; its goroutine follows when it can.
 func (c *Clinic) detach(at seat, r *reader) {
 	r.cancel()
-	c.Faults.Clear(faultCard, "reader "+r.name)
+	r.clearFaults()
 	c.do(func(m *session.Machine) []session.Event {
 		delete(c.readers, at)
 		return m.Detach(time.Now(), r.name)

@@ -22,6 +22,7 @@ func (r *reader) greet() {
 		r.c.Log.Info("patient's card does not prove its presence", "reader", r.name, "err", err)
 		return
 	}
+	r.proven(holder)
 	now := time.Now()
 	s := r.session(p, holder)
 	s.Due = r.link.due(now)

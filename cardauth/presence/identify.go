@@ -12,6 +12,7 @@ import (
 	"clinicgate/cardauth/proof"
 	"clinicgate/cardauth/session"
 	"clinicgate/cardauth/trust"
+	"clinicgate/firmware/wire"
 )
 
 // identify reads who the card says it is, by the key for that use. Only then is
@@ -34,7 +35,36 @@ func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
+	if err := r.sameKey(holder); err != nil {
+		return nil, none, err
+	}
 	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert, true}, holder, nil
+}
+
+// sameKey refuses a key that has proven itself for somebody else before: it proves
+// nothing about who is here. The PIN is not worth a try either.
+func (r *reader) sameKey(h trust.Holder) error {
+	if r.c.Keys == nil {
+		return nil
+	}
+	err := r.c.Keys.Check(h)
+	if err == nil {
+		return nil
+	}
+	r.c.Log.Warn("card is not trusted", "reader", r.name, "err", err)
+	r.c.Faults.Raise(wire.Fault{
+		ID: faultSameKey, Severity: wire.Alarm, Where: "reader " + r.name, What: err.Error(),
+		Do: "keep the card, and ask whoever issued it to look at both: one of them is a copy, or the maker's keys can be guessed; all its cards may be",
+	})
+	r.c.Republish()
+	return refuse(session.Untrusted, "this card has the key of another person's card; it proves nothing, ask whoever issued it")
+}
+
+// proven notes whose key this is from now on.
+func (r *reader) proven(h trust.Holder) {
+	if r.c.Keys != nil {
+		r.c.Keys.Remember(h)
+	}
 }
 
 // judge asks whose card a certificate belongs to. A reader for patients takes

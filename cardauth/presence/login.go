@@ -232,6 +232,7 @@ func (r *reader) admit(l *login) (_ session.Session, _ *proofOf, err error) {
 	if err := r.prove(p, "login"); err != nil {
 		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
 	}
+	r.proven(holder)
 	s := r.session(p, holder)
 	s.CertHash, s.Device, s.PIN = l.CertHash, l.Device, true
 	return s, p, nil

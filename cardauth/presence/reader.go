@@ -118,11 +118,17 @@ func (r *reader) look(s pcsc.State) {
 	}
 	if !s.Card {
 		r.failures = 0
-		r.c.Faults.Clear(faultCard, "reader "+r.name)
+		r.clearFaults()
 		r.set(session.Empty)
 		return
 	}
 	r.take()
+}
+
+// clearFaults forgets what was wrong with the card that has left.
+func (r *reader) clearFaults() {
+	r.c.Faults.Clear(faultCard, "reader "+r.name)
+	r.c.Faults.Clear(faultSameKey, "reader "+r.name)
 }
 
 // take holds the card, which resets it, so that a PIN shown to another program is

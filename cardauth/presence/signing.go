@@ -118,6 +118,10 @@ func (r *reader) statement(q *signing, live session.Session) (Signature, error) 
 	if err != nil {
 		return none, refuse(session.Unsigned, "the card's key for signing is of no kind we know")
 	}
+	if err := r.sameKey(holder); err != nil {
+		return none, err
+	}
+	its := holder
 	holder.Key = live.Card // PIN tries are counted for the card, not for each key
 	l := &login{Login: session.Login{PIN: q.PIN, Question: q.Question}}
 	if err := r.verify(r.card.card, holder, l); err != nil {
@@ -135,6 +139,7 @@ func (r *reader) statement(q *signing, live session.Session) (Signature, error) 
 	if err != nil {
 		return none, refuse(session.Unsigned, fmt.Sprintf("the card did not sign: %v", err))
 	}
+	r.proven(its)
 	return Signature{c.Message(), sig, cert}, nil
 }
 

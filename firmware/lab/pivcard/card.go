@@ -80,6 +80,17 @@ func WithKey(slot byte, alg Algorithm) Option {
 	}
 }
 
+// WithKeyOf gives a slot the key that another card has there: a copy, or a maker
+// whose random numbers repeat.
+func WithKeyOf(slot byte, other *Card) Option {
+	return func(c *Card) error {
+		other.mu.Lock()
+		defer other.mu.Unlock()
+		c.keys[slot] = other.keys[slot]
+		return nil
+	}
+}
+
 // WithTries sets how many wrong PINs the card takes from now.
 func WithTries(n int) Option {
 	return func(c *Card) error { c.tries = n; return nil }
