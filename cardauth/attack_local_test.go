@@ -3,17 +3,23 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pivcard"
 	"clinicgate/firmware/lab/pki"
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
@@ -96,6 +102,51 @@ func TestAttackPINInMemory(t *testing.T) {
 	}
 	if asked > 2 {
 		t.Errorf("the request's text is there %d times, the connection has two buffers", asked)
+	}
+}
+
+// No core file is written, whatever ends cardauth, and no other program of its user
+// reads its memory: the kernel keeps that to root.
+func TestAttackCoreFile(t *testing.T) {
+	const user = 65534
+	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+	d := newDesk(t, func(d *desk) {
+		d.place.put = func(c *exec.Cmd) { c.SysProcAttr = as }
+		run, err := filepath.EvalSymlinks(filepath.Join(d.dir, "run"))
+		if err = errors.Join(err, os.Chmod(filepath.Dir(d.dir), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		for _, dir := range []string{d.dir, run} {
+			err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+				return errors.Join(err, os.Lchown(path, user, user))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", d.program.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) {
+		t.Errorf("limits:\n%s", limits)
+	}
+	other := exec.Command("sleep", "600")
+	other.SysProcAttr = &syscall.SysProcAttr{Credential: as.Credential}
+	if err := proc.Bound(other); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	// Of a process that can be dumped these files are its user's, else root's (proc(5)).
+	for pid, want := range map[int]uint32{d.program.Process.Pid: 0, other.Process.Pid: user} {
+		info, err := os.Stat(fmt.Sprintf("/proc/%d/mem", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Sys().(*syscall.Stat_t).Uid; got != want {
+			t.Errorf("process %d: its memory is user %d's, want %d's", pid, got, want)
+		}
 	}
 }
 

@@ -233,6 +233,9 @@ func built(t testing.TB, pkg string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chmod(dir, 0o755); err != nil { // other users run them too
+			t.Fatal(err)
+		}
 		binaries.dir = dir
 	}
 	if binaries.by[pkg] == "" {

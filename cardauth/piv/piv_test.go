@@ -141,15 +141,22 @@ func TestCertificate(t *testing.T) {
 	if cert, err = c.Certificate(proof.Authentication); err != nil || !bytes.Equal(cert.Raw, der) {
 		t.Fatalf("compressed: %v", err)
 	}
+	point, err := raw.Public(0x9A).(*ecdsa.PublicKey).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bent := bytes.Replace(der, point, append(bytes.Clone(point[:len(point)-1]), point[len(point)-1]^1), 1)
 	for name, object := range map[string][]byte{
-		"nothing":           nil,
-		"empty":             {0x53, 0},
-		"length beyond":     {0x53, 0x84, 0xFF, 0xFF, 0xFF, 0xFF},
-		"indefinite length": {0x53, 0x80, 0x70, 0x00, 0, 0},
-		"no certificate":    {0x53, 2, 0xFE, 0},
-		"not DER":           {0x53, 4, 0x70, 2, 1, 2},
-		"not gzip":          {0x53, 7, 0x70, 2, 1, 2, 0x71, 1, 1},
-		"gzip bomb":         encode(0x53, append(encode(0x70, zip(t, make([]byte, 10<<20))), 0x71, 1, 1)),
+		"point off curve":    encode(0x53, encode(0x70, bent)),
+		"longer than 64 KiB": {0x53, 0x83, 1, 0, 1, 0x70, 0},
+		"nothing":            nil,
+		"empty":              {0x53, 0},
+		"length beyond":      {0x53, 0x84, 0xFF, 0xFF, 0xFF, 0xFF},
+		"indefinite length":  {0x53, 0x80, 0x70, 0x00, 0, 0},
+		"no certificate":     {0x53, 2, 0xFE, 0},
+		"not DER":            {0x53, 4, 0x70, 2, 1, 2},
+		"not gzip":           {0x53, 7, 0x70, 2, 1, 2, 0x71, 1, 1},
+		"gzip bomb":          encode(0x53, append(encode(0x70, zip(t, make([]byte, 10<<20))), 0x71, 1, 1)),
 	} {
 		raw.PutObject(0x5FC105, object)
 		if _, err := c.Certificate(proof.Authentication); err == nil {

@@ -18,7 +18,9 @@ func TestKeysWeRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 	e3 := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 2047), E: 3}
-	for _, pub := range []any{p224.Public(), e3, "key"} {
+	e1 := &rsa.PublicKey{N: new(big.Int).Add(new(big.Int).Lsh(big.NewInt(1), 2047), big.NewInt(1)), E: 1} // every message is its own signature
+	short := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 1023), E: 65537}
+	for _, pub := range []any{p224.Public(), e3, e1, short, "key"} {
 		if _, err := KindOf(pub); err == nil {
 			t.Errorf("%T was taken", pub)
 		}
