@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type keyring struct {
 	next   time.Time  // before it no new key is brought in: the last two are in use
 	state  string     // "tpm", or "software: REASON"
 	failed error      // of the TPM, while signing
+	asked  time.Time  // when a TPM that gave no key, or failed, was asked last whether it does now
 }
 
 // openTPM opens the TPM through the kernel's resource manager.
@@ -198,18 +200,59 @@ func (k *keyring) State() string {
 	return k.state
 }
 
-// look brings a new key in when the old one is due, or gone with the TPM.
+// look brings a new key in when the old one is due, or gone with the TPM, or when a
+// TPM is back.
 func (k *keyring) look(now time.Time) {
 	k.mu.Lock()
 	gone := k.failed != nil && k.state == "tpm"
 	due := now.Sub(k.made) > token.RotateAfter
 	k.mu.Unlock()
-	if !gone && !due {
+	if back := k.comesBack(now); !gone && !due && !back {
 		return
 	}
 	if err := k.rotate(now); err != nil {
 		k.env.Log.Error("new token key", "err", err)
 	}
+}
+
+// askAgain is how often a TPM that gave no key is asked once more.
+const askAgain = 5 * time.Minute
+
+// comesBack says whether there is a TPM now that makes keys and signs, where there
+// was none. All of it is tried before anybody waits for it.
+func (k *keyring) comesBack(now time.Time) bool {
+	k.mu.Lock()
+	due := k.state != "tpm" && now.Sub(k.asked) >= askAgain
+	var old []*tpm.Key
+	if due {
+		k.asked, old = now, slices.Clone(k.old)
+	}
+	k.mu.Unlock()
+	if !due {
+		return false
+	}
+	// They would take the room of new ones. A TPM that hangs forgets them later.
+	_, _ = within(k.signLimit, func() (bool, error) {
+		for _, key := range old {
+			key.Close()
+		}
+		return true, nil
+	})
+	device, err := k.device()
+	if err != nil {
+		return false
+	}
+	chip := tpm.NewChip(device)
+	if _, err := within(k.makeLimit, func() (bool, error) { return true, chip.Try() }); err != nil {
+		if c, ok := device.(io.Closer); ok {
+			_ = c.Close() // it was of no use
+		}
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failed, k.chip, k.old = nil, chip, nil
+	return true
 }
 
 // rotate brings a new key in. Sessions go on, and tokens of the old one are good

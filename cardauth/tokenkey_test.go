@@ -94,6 +94,23 @@ func TestTokenKeyInTPM(t *testing.T) {
 	if !strings.HasPrefix(k.State(), "software: ") || !strings.Contains(k.State(), "no answer") {
 		t.Errorf("the key is said to be by %q", k.State())
 	}
+	// It is asked now and then, and signs again when it does.
+	now = now.Add(askAgain)
+	k.look(now)
+	if k.State() == "tpm" {
+		t.Error("a broken TPM is said to be back")
+	}
+	chip.broken = false
+	k.look(now.Add(askAgain / 2))
+	if k.State() == "tpm" {
+		t.Error("the TPM was asked too often")
+	}
+	now = now.Add(askAgain)
+	k.look(now)
+	works(now.Add(11 * time.Second))
+	if k.State() != "tpm" {
+		t.Errorf("the TPM is back, and the key by %q", k.State())
+	}
 }
 
 func TestTokenKeyWithoutTPM(t *testing.T) {

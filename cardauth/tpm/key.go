@@ -67,6 +67,17 @@ func NewKey(chip *Chip, salt []byte) (*Key, error) {
 	return k, nil
 }
 
+// Try has the TPM make some key and sign with it, to see whether it can.
+func (c *Chip) Try() error {
+	k, err := NewKey(c, make([]byte, SaltSize))
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	_, err = k.Sign(nil, make([]byte, sha256.Size), nil)
+	return err
+}
+
 // template is the TPMT_PUBLIC of the key; what the salt gives stands where the
 // point will be.
 func template(unique []byte) []byte {

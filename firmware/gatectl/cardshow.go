@@ -19,6 +19,7 @@ type cardView struct {
 	Readers  []wire.Reader `json:"readers"`
 	Sessions []liveSession `json:"sessions"`
 	Trust    wire.Trust    `json:"trust"`
+	KeyBy    string        `json:"key_by"` // what holds the key that signs tokens: "tpm", or "software: REASON"
 }
 
 type liveSession struct {
@@ -47,7 +48,7 @@ func cardShowCommand(o *options) *cobra.Command {
 
 // viewOf leaves out who the sessions are of.
 func viewOf(c *wire.Card) cardView {
-	v := cardView{Readers: append([]wire.Reader{}, c.Readers...), Sessions: []liveSession{}, Trust: c.Trust}
+	v := cardView{Readers: append([]wire.Reader{}, c.Readers...), Sessions: []liveSession{}, Trust: c.Trust, KeyBy: c.KeyBy}
 	for _, s := range c.Sessions {
 		v.Sessions = append(v.Sessions, liveSession{s.Role, s.Room, s.Since})
 	}
@@ -75,4 +76,5 @@ func showCards(out io.Writer, v cardView, now time.Time) {
 		fmt.Fprintf(out, ", oldest list %s %s", word, t.Until.Sub(now).Abs().Round(time.Minute))
 	}
 	fmt.Fprintln(out)
+	fmt.Fprintf(out, "tokens   signed by %s\n", status.Plain(cmp.Or(v.KeyBy, "no key yet")))
 }
