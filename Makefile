@@ -17,7 +17,7 @@ endif
 PAIR_HOGS ?= 10m
 export PAIR_HOGS
 
-.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card fuzz lock clean
+.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-ux screens fuzz lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,13 @@ bench-pair: deps ## a box of the pair dies, beside keepalived and conntrackd: bu
 
 bench-card: deps ## insertion, login and removal, local and over a 40 ms link: build/bench/card.json
 	@$(GO) test ./cardauth $(EXEC) -run '^$$' -bench '^BenchmarkCard$$' -benchtime 1x -timeout 15m
+
+bench-ux: deps ## the clinic's page over a cold cache: build/bench/ux.json
+	@$(GO) test ./firmware/panel -run '^$$' -bench '^BenchmarkPage$$' -benchtime 1x -timeout 10m
+
+screens: deps ## take the pictures of docs/screens anew
+	@mkdir -p docs/screens
+	@$(GO) test ./firmware/panel -run '^TestScreens$$' -count=1 -screens $(CURDIR)/docs/screens
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what packages.txt lists and this machine lacks, and the npm modules of
-# the EHR, of a tus client and of a SMART app. Root is needed for the packages alone, and asked for once.
+# the EHR, of a tus client, of a SMART app and
+# of what checks the clinic's page. Root is needed for the packages alone, and asked for once.
 set -eu
 cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -44,4 +45,5 @@ modules image/lab/ehr build/lab/ehr
 modules syncd/upload/testdata/tusclient build/lab/tusclient
 # fhirclient's optional modules are for phones: 270 MB of them.
 modules cardauth/testdata/browser build/lab/browser --omit=optional --legacy-peer-deps --ignore-scripts
+modules firmware/panel/testdata/browser build/lab/page --ignore-scripts
 echo "deps: all there"

@@ -106,7 +106,7 @@ var words = map[string][3]string{
 	"tunnel.standby": {"Conexión protegida con el hospital: la lleva la otra pasarela", "Protected connection to the hospital: run by the other box", "Skyddad förbindelse till sjukhuset: sköts av den andra boxen"},
 	"plot.alt":       {"%s, últimas 24 horas: respuesta %s ms de mediana, %s ms como máximo; sin servicio %s.", "%s, last 24 hours: answers in %s ms (median), %s ms at most; out of service %s.", "%s, senaste dygnet: svar på %s ms (median), högst %s ms; ur drift %s."},
 	"plot.none":      {"%s: aún no hay medidas.", "%s: not measured yet.", "%s: inga mätningar än."},
-	"plot.legend":    {"línea: respuesta en ms; banda: sin servicio", "line: answer in ms; band: out of service", "linje: svar i ms; band: ur drift"},
+	"plot.legend":    {"línea: respuesta en ms; banda roja: sin servicio; banda clara: con cortes", "line: answer in ms; red band: out of service; pale band: lossy", "linje: svar i ms; rött band: ur drift; ljust band: med avbrott"},
 	"plot.now":       {"ahora", "now", "nu"},
 
 	// The box.
