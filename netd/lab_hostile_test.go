@@ -96,6 +96,7 @@ func lossless(t *testing.T, bin string) {
 	w.netd.Kill()
 	time.Sleep(200 * time.Millisecond)
 	again()
+	time.Sleep(1200 * time.Millisecond) // the last second is not judged yet
 	var v verdict
 	w.soon("an echo to each datagram", func() error {
 		if v = s.since(begin); v.lost > 0 || v.lostOver > 0 || v.n < 300 {
