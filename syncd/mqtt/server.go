@@ -28,6 +28,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
@@ -61,14 +62,19 @@ type Options struct {
 	Faults Faults
 	IDs    *pending.Store // packet ids of QoS 2; required
 	Parts  *partial.Store // files that come in chunks; required
-	Log    *slog.Logger
+	// Standing is what a device hears when it begins to listen; nil: nothing.
+	Standing func() []Message
+	Log      *slog.Logger
 
 	Clients   int    // connections at once; 0: 32
 	MaxPacket uint32 // bytes of a packet, held in memory about twice; 0: 4 MiB
 }
 
 // Server serves devices.
-type Server struct{ opt Options }
+type Server struct {
+	opt    Options
+	broker atomic.Pointer[mochi.Server] // nil: it is not running
+}
 
 // New returns a Server. A TLS configuration that would let in a device without
 // certificate is an error.
@@ -89,7 +95,7 @@ func New(o Options) (*Server, error) {
 	if o.MaxPacket == 0 {
 		o.MaxPacket = 4 << 20
 	}
-	return &Server{o}, nil
+	return &Server{opt: o}, nil
 }
 
 // Serve answers what l accepts until ctx ends, then closes the clients and returns
@@ -100,8 +106,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Logger:       slog.New(discreet{s.opt.Log.Handler()}),
 		// Statistics stop the world each time; an hour apart they don't matter.
 		SysTopicResendInterval: 3600,
+		InlineClient:           true, // it is how the gateway itself speaks; see say.go
 	})
-	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, ids: s.opt.IDs, parts: s.opt.Parts, log: s.opt.Log}
+	h := &hook{ctx: ctx, broker: broker, door: s.opt.Door, faults: s.opt.Faults, ids: s.opt.IDs, parts: s.opt.Parts, standing: s.opt.Standing, log: s.opt.Log}
 	if err := broker.AddHook(h, nil); err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
@@ -112,6 +119,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := broker.Serve(); err != nil {
 		return fmt.Errorf("mqtt: %w", err)
 	}
+	s.broker.Store(broker)
+	defer s.broker.Store(nil)
 	var err error
 	select {
 	case <-ctx.Done():

@@ -35,8 +35,10 @@ func allowed(device, topic string) []string {
 }
 
 // mayHear tells whether device may subscribe to filter: its own topics, where
-// answers to it will come.
-func mayHear(device, filter string) bool { return strings.HasPrefix(filter, "clinic/"+device+"/") }
+// answers to it will come, and what the gateway says to all.
+func mayHear(device, filter string) bool {
+	return strings.HasPrefix(filter, "clinic/"+device+"/") || strings.HasPrefix(filter, says)
+}
 
 // device is the name of the certificate a connection was opened with.
 func device(conn net.Conn) (string, error) {
