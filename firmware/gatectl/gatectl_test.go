@@ -129,6 +129,11 @@ func serveSyncd(runDir string) error {
 		there = false
 		fmt.Fprint(w, `{"v":1,"id":"eac3a17f926a171dc238be7188985905"}`)
 	})
+	const one = `"case":"5f0c926a171dc238be71889859050000","state":"answered","urgent":true,"changed":"2026-11-22T09:00:00Z","replies":1`
+	mux.HandleFunc("GET /consults", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"v":1,"items":[{%s}]}`, one) })
+	mux.HandleFunc("GET /consults/5f0c", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"v":1,%s,"request":"ServiceRequest/a","sent":["ServiceRequest/a"],"back":[{"resource":"Communication/x","at":"2026-11-22T09:00:00Z"}]}`, one)
+	})
 	mux.HandleFunc("POST /queue/verify", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"v":1,"invariant":"all is here","items":{"held":1},"segments":2,"problems":[%s]}`, map[bool]string{false: `"segment 2: a hole"`}[there])
 	})
