@@ -83,5 +83,6 @@ func (s *state) control() *http.ServeMux {
 	})
 	mux.Handle("GET /metrics", &s.metrics)
 	s.queueRoutes(mux)
+	s.consultRoutes(mux)
 	return mux
 }

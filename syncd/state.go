@@ -13,9 +13,11 @@ import (
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/config"
+	"clinicgate/syncd/consult/casebook"
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/ingest"
+	"clinicgate/syncd/mqtt"
 	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/register"
@@ -35,6 +37,8 @@ type state struct {
 	parts   *partial.Store
 	door    *ingest.Door // where every way in leads
 	deliver *deliver.Engine
+	cases   *casebook.Book
+	broker  atomic.Pointer[mqtt.Server]
 	ehr     *upstream.Client
 
 	register *register.Register // patients by number, and what is ordered
@@ -72,6 +76,7 @@ const (
 	faultDiskLow  = "sync.disk-low"
 	faultClock    = "sync.clock-back"
 	faultOrders   = "sync.worklist"
+	faultConsult  = "sync.consult-foreign"
 )
 
 // open opens the stores. It leaves nothing open when it fails.
@@ -115,6 +120,9 @@ func (s *state) openStores() (err error) {
 		return err
 	}
 	s.openRegister()
+	if err := s.openConsults(); err != nil {
+		return err
+	}
 	return s.openQueue()
 }
 

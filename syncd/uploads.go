@@ -123,10 +123,11 @@ func (s *state) uploads() []daemon.Task {
 			if lost > 0 { // forgetting is safe: what comes again is known by its content
 				s.env.Log.Error("packet ids can't be read and are forgotten", "devices", lost)
 			}
-			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: s.door, Faults: s.env.Faults, IDs: ids, Parts: s.parts, Log: s.env.Log})
+			broker, err := mqtt.New(mqtt.Options{TLS: conf, Door: s.door, Faults: s.env.Faults, IDs: ids, Parts: s.parts, Standing: s.standing, Log: s.env.Log})
 			if err != nil {
 				return nil, err
 			}
+			s.broker.Store(broker)
 			return broker.Serve, nil
 		}))
 	}

@@ -42,8 +42,8 @@ var types = [...]string{
 // clinical are the types that can be searched by their patient, sorted; each
 // carries the patient in "subject" or in "patient".
 var clinical = [...]string{
-	"AllergyIntolerance", "Appointment", "CarePlan", "CareTeam", "Condition", "DiagnosticReport",
-	"DocumentReference", "Encounter", "Goal", "ImagingStudy", "Immunization", "Media",
+	"AllergyIntolerance", "Appointment", "CarePlan", "CareTeam", "Communication", "Condition",
+	"DiagnosticReport", "DocumentReference", "Encounter", "Goal", "ImagingStudy", "Immunization", "Media",
 	"MedicationAdministration", "MedicationDispense", "MedicationRequest",
 	"MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse",
 	"RiskAssessment", "ServiceRequest", "Specimen",
