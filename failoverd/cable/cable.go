@@ -67,6 +67,9 @@ func New(cfg Config, log *slog.Logger) (*Cable, error) {
 // lost is how long nothing may be heard before the cable counts as lost.
 func (c *Cable) lost() time.Duration { return max(200*time.Millisecond, 4*c.cfg.Every) }
 
+// Every is the time between beats.
+func (c *Cable) Every() time.Duration { return c.cfg.Every }
+
 // Kick has a beat sent at once: something changed that the other box waits for.
 func (c *Cable) Kick() {
 	select {

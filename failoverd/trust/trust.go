@@ -76,8 +76,9 @@ func Refuse(c Cable, o Other, a Advert) string {
 type Box struct {
 	Cable Cable
 	Other Other
-	Known int       // machines of the clinic that were heard lately
-	Heard time.Time // one of them, or the other box on the network
+	Beat  time.Duration // between the other box's words
+	Known int           // machines of the clinic that were heard lately
+	Heard time.Time     // one of them, or the other box on the network
 	// Doubt is since when the master's advertisements are missing; zero: they are not.
 	Doubt time.Time
 	// Alone: there is no pair, nobody to leave the addresses to.
@@ -113,8 +114,13 @@ func Bar(now time.Time, b Box) string {
 	return ""
 }
 
-// settle is how long two masters look around before one of them gives way.
-const settle = 50 * time.Millisecond
+// settle is how long two masters look around before one of them gives way; and at
+// least until the other's word is one that it gave after it had heard of both: a box
+// that was just relieved says so with its next beats, and those may be late.
+const (
+	settle      = 50 * time.Millisecond
+	settleBeats = 3
+)
 
 // cutOff is how long a master asks in vain before it takes itself for cut off.
 const cutOff = 3 * time.Second
@@ -125,7 +131,7 @@ func Cede(now, both time.Time, b Box) string {
 	switch {
 	case b.Cable != Alive:
 		return "" // nobody proved that somebody else serves
-	case b.Other.Master && !both.IsZero() && now.Sub(both) >= settle:
+	case b.Other.Master && !both.IsZero() && now.Sub(both) >= max(settle, settleBeats*b.Beat):
 		return b.rival(both)
 	case b.Known > 0 && now.Sub(b.Heard) > cutOff && now.Sub(b.Other.Heard) < fresh:
 		return fmt.Sprintf("can't reach the clinic's network, and %v does: of %s heard lately none answers here", b.Other.Self, machines(b.Known))

@@ -100,6 +100,11 @@ func TestCede(t *testing.T) {
 	empty.Other.Heard = time.Time{}
 	lost := box(150, 3, ago(4000))
 	lost.Cable = Lost
+	slow := func(heard time.Time) Box {
+		b := box(150, 1, heard)
+		b.Beat = 100 * time.Millisecond
+		return b
+	}
 	for name, c := range map[string]struct {
 		box  Box
 		both time.Time
@@ -113,6 +118,8 @@ func TestCede(t *testing.T) {
 		"two, better but cut off":          {box(150, 3, ago(200)), ago(100), "this box does not"},
 		"two, better, on an empty network": {empty, ago(100), ""},
 		"two, both cut off":                {far, ago(100), ""},
+		"two, its word may be an old one":  {slow(ago(150)), ago(100), ""},
+		"two, its word is a new one":       {slow(ago(350)), ago(300), "reaches the clinic's machines; this box does not"},
 		"one, cut off, the other is not":   {backup, time.Time{}, "can't reach the clinic's network, and 10.20.0.3 does"},
 		"one, cut off, the cable too":      {lost, ago(100), ""},
 	} {
