@@ -123,8 +123,6 @@ func (c *check) way(g Group, mac string) {
 		c.refuse("mac", "got %q, but a box of priority 255 has the addresses on the port itself", mac)
 	case g.Priority == Owner && !g.Accept:
 		c.refuse("accept", "got false, but a box of priority 255 always answers under its own addresses (RFC 9568 §6.1)")
-	case !g.Accept && family(g) == 6:
-		c.refuse("accept", "got false, which is not offered for IPv6")
 	}
 }
 
