@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"clinicgate/failoverd/cable"
 	"clinicgate/failoverd/config"
 	"clinicgate/failoverd/guard"
-	"clinicgate/failoverd/port"
 	"clinicgate/failoverd/vmac"
 	"clinicgate/failoverd/vrrp"
 	"clinicgate/firmware/daemon"
@@ -36,15 +34,18 @@ type group struct {
 	refused        func(reason string) *metric.Counter
 
 	looks  chan struct{} // the port may have changed
+	seen   chan seen
+	eye    eye
 	inbox  chan received
 	claims chan claim
 	opened chan *passage
 	orders chan func()
 
-	line    *line         // nil while the port is unfit
-	held    bool          // another group hinders this one
-	passage *passage      // a claim on its way through the gate
-	renew   time.Time     // when the kernel's lease of the addresses is to be renewed; zero: none
+	line    *line     // nil while the port is unfit
+	held    bool      // another group hinders this one
+	passage *passage  // a claim on its way through the gate
+	renew   time.Time // when the kernel's lease of the addresses is to be renewed; zero: none
+	stand   stand
 	form    []advert.Form // to send; both until another box was heard
 
 	witness  *witness
@@ -79,6 +80,7 @@ func newGroup(cfg config.Group, h household, index int) *group {
 			return m.Counter(metricRefused, "Packets refused, by reason.", "group", cfg.Name, "reason", reason)
 		},
 		looks:  make(chan struct{}, 1),
+		seen:   make(chan seen, 1),
 		inbox:  make(chan received, 64),
 		claims: make(chan claim, 16),
 		opened: make(chan *passage),
@@ -118,7 +120,7 @@ func (g *group) run(ctx context.Context) error {
 		g.faults.expire(now)
 		g.tellCable(now)
 		g.show()
-		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renew, g.wantsWatch(), g.suspects.next(), g.mayBeFree(now)))
+		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renewal(), g.wantsWatch(), g.suspects.next(), g.mayBeFree(now)))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -127,6 +129,8 @@ func (g *group) run(ctx context.Context) error {
 			return nil
 		case <-g.looks:
 			g.look()
+		case s := <-g.seen:
+			g.judge(s)
 		case r := <-g.inbox:
 			g.take(r)
 		case c := <-g.claims:
@@ -145,7 +149,7 @@ func (g *group) run(ctx context.Context) error {
 			g.step(vrrp.Tick{Bar: g.bar(now)})
 			g.rejoin()
 			g.reconsider()
-			if !g.renew.IsZero() && !time.Now().Before(g.renew) {
+			if at := g.renewal(); !at.IsZero() && !time.Now().Before(at) {
 				g.look()
 			}
 		}
@@ -187,78 +191,6 @@ func (g *group) drain() {
 			g.take(r)
 		default:
 			return
-		}
-	}
-}
-
-// look takes the router in or out of the game, as the port is.
-func (g *group) look() {
-	p, err := port.Look(g.cfg.Port, announce.Ours)
-	if err != nil {
-		g.log.Error("look at port", "err", err)
-		return
-	}
-	why := g.sync.hinders(g)
-	g.held = why != ""
-	self, fault := p.Fit(g.cfg.Addresses, g.cfg.Priority == config.Owner)
-	g.faults.port(fault)
-	if fault != nil {
-		g.sync.tell(g, fault.What)
-		g.out(fault.What)
-		return
-	}
-	g.sync.tell(g, "")
-	if g.held {
-		g.out(why)
-		return
-	}
-	if l := g.line; l == nil || l.deaf.Load() || l.index != p.Index || l.self != self || l.seat.gone() {
-		l, err := plug(p, self, g)
-		if err != nil {
-			g.log.Error("open port", "err", err)
-			g.out(err.Error())
-			return
-		}
-		g.unplug()
-		g.line = l
-	}
-	if v, ok := g.line.voice.(asker); ok {
-		g.witness.side.by(func(addr netip.Addr) error {
-			if !addr.Is4() { // a router of another family
-				return nil
-			}
-			return v.Ask(self, addr)
-		})
-	}
-	g.step(vrrp.Start{Self: self})
-	g.restore(p)
-}
-
-// restore keeps a master's addresses on the port. They may have been taken off by
-// somebody, or by the guard while this program stood still: then what the other
-// box said meanwhile counts first.
-func (g *group) restore(p port.Port) {
-	if g.router.Status().State != vrrp.Active || g.passage != nil {
-		return
-	}
-	if g.line.seat.virtual() {
-		var err error
-		if p, err = port.Look(g.line.seat.device, announce.Ours); err != nil {
-			g.log.Error("look at virtual port", "err", err)
-			return
-		}
-	}
-	if !p.Missing(g.standing()) {
-		if !time.Now().Before(g.renew) {
-			g.own()
-		}
-		return
-	}
-	g.drain()
-	if g.router.Status().State == vrrp.Active {
-		g.log.Warn("the addresses were taken off the port, putting them back")
-		if g.own() {
-			g.attempt(vrrp.Announce)
 		}
 	}
 }
@@ -341,7 +273,7 @@ func (g *group) do(a vrrp.Action) error {
 	case vrrp.Release:
 		g.callBack()
 		g.renew = time.Time{}
-		err := g.vacate()
+		err := g.stand.move(g.vacate)
 		g.tellGuard(g.guard.Free(g.cfg.Name))
 		return err
 	case vrrp.Announce:
@@ -365,7 +297,7 @@ func (g *group) claim() error {
 	}
 	g.keep()
 	g.renew = time.Now().Add(announce.Renew)
-	return g.occupy()
+	return g.stand.move(g.occupy)
 }
 
 // leastHold is the least time the guard gives this program to show itself: a busy

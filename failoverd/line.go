@@ -84,21 +84,16 @@ func (l *line) open(p port.Port, g *group) (err error) {
 	return err
 }
 
-// A voice says where an address is, and hears others say so: ARP, or neighbour
-// advertisements.
+// A voice says where an address is, and hears others say so, by ARP or by neighbour
+// discovery. It can ask a machine whether it is there, and answer for addresses which
+// are on no device.
 type voice interface {
 	Say(netip.Addr) error
 	Hear() (netip.Addr, net.HardwareAddr, error)
+	Ask(self, addr netip.Addr) error
+	Answer([]netip.Addr)
 	Close() error
 }
-
-// An asker is a voice that can ask a machine whether it is there.
-type asker interface {
-	Ask(self, addr netip.Addr) error
-}
-
-// An answerer is a voice that answers for addresses which are on no device.
-type answerer interface{ Answer([]netip.Addr) }
 
 func openVoice(index int, device string, mac net.HardwareAddr, six bool) (voice, error) {
 	if six {

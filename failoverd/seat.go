@@ -31,17 +31,21 @@ func (s seat) gone() bool {
 	return err != nil
 }
 
-// occupy puts the addresses on their seat, or renews them. Stop here, between the
-// two: the hardware address is taken, and nobody answers for an address at it.
-func (g *group) occupy() error {
-	s := g.line.seat
+// hold puts addresses on the seat, or renews them. Stop here, between the two: the
+// hardware address is taken, and nobody answers for an address at it.
+func (s seat) hold(standing []netip.Prefix) error {
 	if s.virtual() {
 		if err := vmac.Up(s.index); err != nil {
 			return err
 		}
 	}
+	return announce.Claim(s.index, s.device, standing)
+}
+
+// occupy takes the group's seat.
+func (g *group) occupy() error {
 	g.answer(g.hosts())
-	return announce.Claim(s.index, s.device, g.standing())
+	return g.line.seat.hold(g.standing(g.line))
 }
 
 // dummy stands for "here is an IPv4 router" where no address may stand (RFC 7600):
@@ -50,11 +54,11 @@ func (g *group) occupy() error {
 func dummy() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 0, 8}), 32) }
 
 // standing is what stands on the seat while this box is master.
-func (g *group) standing() []netip.Prefix {
+func (g *group) standing(l *line) []netip.Prefix {
 	switch {
 	case g.cfg.Accept:
 		return g.cfg.Addresses
-	case g.line.seat.virtual():
+	case l.seat.virtual() && !g.six():
 		return []netip.Prefix{dummy()}
 	}
 	return nil
@@ -64,7 +68,7 @@ func (g *group) standing() []netip.Prefix {
 func (g *group) vacate() error {
 	s := g.line.seat
 	g.answer(nil)
-	err := announce.Release(s.index, s.device, g.standing())
+	err := announce.Release(s.index, s.device, g.standing(g.line))
 	if s.virtual() {
 		err = errors.Join(err, vmac.Down(s.index))
 	}
@@ -72,7 +76,7 @@ func (g *group) vacate() error {
 }
 
 func (g *group) answer(addrs []netip.Addr) {
-	if a, ok := g.line.seat.voice.(answerer); ok && !g.cfg.Accept {
-		a.Answer(addrs)
+	if !g.cfg.Accept {
+		g.line.seat.voice.Answer(addrs)
 	}
 }

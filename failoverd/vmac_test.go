@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
@@ -143,6 +145,45 @@ mac = %q
 			if got := c.owner(); got != "" {
 				t.Errorf("answered by %s after the end", got)
 			}
+		})
+	}
+}
+
+// The same for IPv6: neighbour solicitations are answered, and the workstation's way
+// leads through the box.
+func TestAcceptMode6(t *testing.T) {
+	for _, mac := range []string{"port", "virtual"} {
+		t.Run(mac, func(t *testing.T) {
+			t.Parallel()
+			c := newClinic(t)
+			c.desk6()
+			a := c.nodeWith("a", "10.20.0.2/24", fmt.Sprintf(`[[pair.group]]
+name = "lan6"
+vrid = 20
+port = "lan"
+addresses = ["%s/64", "%s/64"]
+interval = "100ms"
+accept = false
+mac = %q
+`, local6, shared6, mac))
+			a.is(wire.RoleMaster)
+			want := c.mac(a.space)
+			if mac == "virtual" {
+				want = frrMAC6
+			}
+			c.eventually("solicitations are answered", func() bool { return c.owner6() == want })
+			if c.has6(a.space) {
+				t.Error("the addresses stand on the port")
+			}
+			c.ip(a.space, "addr", "add", "2001:db8:99::9/128", "dev", "lo", "nodad")
+			c.ip(a.space, "route", "add", "2001:db8:20::50/128", "dev", "lan") // the way back
+			c.ip(c.desk, "route", "add", "2001:db8:99::9/128", "via", local6, "dev", "lan")
+			c.eventually("it forwards", func() bool {
+				_, err := proc.Run(context.Background(), c.desk, "ping", "-6", "-c1", "-W5", "2001:db8:99::9")
+				return err == nil
+			})
+			a.proc.Stop(5 * time.Second)
+			c.eventually("nobody answers after the end", func() bool { return c.owner6() == "" })
 		})
 	}
 }

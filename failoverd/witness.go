@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -17,7 +18,7 @@ import (
 type side struct {
 	mu    sync.Mutex
 	reach reach.Reach
-	asker func(netip.Addr) error // nil: nobody on this port can ask
+	asks  map[bool]func(netip.Addr) error // by family, true: IPv6; nil: nobody on this port can ask
 	asked time.Time
 	eager time.Time // until then the other box waits for a sign of life
 }
@@ -49,15 +50,17 @@ func (s *side) alone() bool {
 // ask asks the machines heard last whether they are there.
 func (s *side) ask(now time.Time) {
 	s.mu.Lock()
-	ask, list := s.asker, s.reach.Ask()
-	if ask == nil || now.Sub(s.asked) < askGap {
+	asks, list := maps.Clone(s.asks), s.reach.Ask()
+	if asks == nil || now.Sub(s.asked) < askGap {
 		s.mu.Unlock()
 		return
 	}
 	s.asked = now
 	s.mu.Unlock()
 	for _, a := range list {
-		_ = ask(a) // a port that can't send is not answered either
+		if ask := asks[a.Is6()]; ask != nil {
+			_ = ask(a) // a port that can't send is not answered either
+		}
 	}
 }
 
@@ -88,10 +91,13 @@ func (s *side) state() (known int, last time.Time) {
 	return s.reach.Known(), s.reach.Last()
 }
 
-func (s *side) by(ask func(netip.Addr) error) {
+func (s *side) by(six bool, ask func(netip.Addr) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asker = ask
+	if s.asks == nil {
+		s.asks = map[bool]func(netip.Addr) error{}
+	}
+	s.asks[six] = ask
 }
 
 // A witness is what a group knows beside the advertisements it hears: the clinic's
@@ -174,6 +180,9 @@ func (g *group) tellCable(now time.Time) {
 func (g *group) box(now time.Time) trust.Box {
 	b := trust.Box{Doubt: g.witness.doubt, Priority: g.router.Priority()}
 	b.Cable, b.Other, _ = g.other(now)
+	if g.cable != nil {
+		b.Beat = g.cable.Every()
+	}
 	b.Known, b.Heard = g.witness.side.state()
 	b.Alone = b.Cable == trust.None && len(g.cfg.Peers) == 0 && g.witness.side.alone()
 	if g.line != nil {
@@ -235,6 +244,9 @@ func (g *group) wantsWatch() time.Time {
 	}
 	if !g.witness.both.IsZero() {
 		at = g.witness.both.Add(trustWait)
+		if g.cable != nil {
+			at = g.witness.both.Add(max(trustWait, 4*g.cable.Every()))
+		}
 	}
 	return at
 }
