@@ -74,7 +74,7 @@ func NewImage(c *clinic.Clinic, number int, image string, firmware bool) (*Image
 }
 
 // imageLimit is how long an emulated machine may take until its services answer.
-const imageLimit = 4 * time.Minute
+const imageLimit = 10 * time.Minute
 
 // Boot powers the machine on, the first time with the site stick in, and returns
 // when its services answer on the LAN.

@@ -107,7 +107,7 @@ func (m *Morning) signIn(ctx context.Context) error {
 // settle is how long a person waits for the reader's light: pcscd looks every 400
 // ms, a card must answer before it is known, and a box that has just booted is
 // still finding its readers.
-const settle = 20 * time.Second
+const settle = time.Minute
 
 // enterPIN signs in, waiting while the gateway says that there is no card yet.
 func (m *Morning) enterPIN(ctx context.Context) error {
@@ -145,13 +145,22 @@ func (m *Morning) token(ctx context.Context) (string, error) {
 	return m.login.Token, nil
 }
 
-// read asks for a record as the signed-in doctor.
+// stalls is how often in a morning an emulated reader may stand still for so long that
+// the session ends, which a session must do when its card falls silent.
+const stalls = 5
+
+// read asks for a record as the signed-in doctor. At an emulated box, whose reader may
+// have stood still, the doctor does what the answer says and signs in again.
 func (m *Morning) read(ctx context.Context, path string, status int) (*station.Answer, error) {
-	token, err := m.token(ctx)
-	if err != nil {
-		return nil, err
+	a, err := m.readOnce(ctx, path)
+	for m.Clinic.Slow && m.stalled < stalls && status != http.StatusUnauthorized && over(a, err) {
+		m.stalled++
+		fmt.Fprintf(m.Out, "              the emulated reader stood still, the session is over: the doctor signs in again (%d of at most %d)\n", m.stalled, stalls)
+		if err := m.enterPIN(ctx); err != nil {
+			return nil, err
+		}
+		a, err = m.readOnce(ctx, path)
 	}
-	a, err := m.ws.Read(ctx, token, path)
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +168,20 @@ func (m *Morning) read(ctx context.Context, path string, status int) (*station.A
 		return a, fmt.Errorf("read %s: got %d, want %d: %.300s", kind(path), a.Status, status, a.Body)
 	}
 	return a, nil
+}
+
+func (m *Morning) readOnce(ctx context.Context, path string) (*station.Answer, error) {
+	token, err := m.token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.ws.Read(ctx, token, path)
+}
+
+// over says whether a refusal means that the session has ended.
+func over(a *station.Answer, err error) bool {
+	var no *station.Refusal
+	return errors.As(err, &no) && (no.Of("session-over") || no.Of("invalid-token")) || err == nil && a.Status == http.StatusUnauthorized
 }
 
 // kind is a path without its identifiers, for errors.
@@ -384,7 +407,7 @@ func (m *Morning) cardOut(ctx context.Context) error {
 
 // removal is how long a token may outlive its card: pcscd's 400 ms and an emulated
 // machine's slowness.
-const removal = 3 * time.Second
+const removal = 15 * time.Second
 
 // dead waits until the token is refused.
 func (m *Morning) dead(ctx context.Context, token string) error {

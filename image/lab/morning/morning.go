@@ -35,6 +35,7 @@ type Morning struct {
 	foreign  *pivcard.Card // as good, but of another CA
 	login    *station.Login
 	renewed  time.Time
+	stalled  int    // how often an emulated reader ended the session
 	seen     record // read before the links died
 	unseen   string // path of a patient nobody read
 	shipment        // the ECGs on their way
@@ -76,7 +77,7 @@ var steps = []step{
 }
 
 // stepLimit bounds a step; the image boots in less on an emulated machine.
-const stepLimit = 5 * time.Minute
+const stepLimit = 12 * time.Minute
 
 // Play runs the steps, writes a line for each and stops at the first that fails.
 func (m *Morning) Play(ctx context.Context) error {
@@ -124,7 +125,7 @@ func (m *Morning) tell(ctx context.Context) {
 func (m *Morning) boot(ctx context.Context) error { return m.Box.Boot(ctx) }
 
 // online is how long a box that has booted may take to find a provider and the hub.
-const online = 3 * time.Minute
+const online = 6 * time.Minute
 
 // tunnel waits until the hub has shaken hands with the box.
 func (m *Morning) tunnel(ctx context.Context) error {
@@ -140,7 +141,7 @@ func (m *Morning) tunnel(ctx context.Context) error {
 }
 
 // abreast is how long the status may lag behind what happened.
-const abreast = 15 * time.Second
+const abreast = time.Minute
 
 // readStatus reads the status until it says what it should, and shows it.
 func (m *Morning) readStatus(ctx context.Context) error {
