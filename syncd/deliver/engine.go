@@ -30,8 +30,9 @@ type Engine struct {
 // from a checked configuration.
 func New(q *queue.Queue, to []Destination, p Policy, log *slog.Logger) *Engine {
 	e := &Engine{queue: q, log: log, homeless: map[string]int{}}
+	shared := newHurry()
 	for _, d := range to {
-		e.lines = append(e.lines, newLine(d, p.withDefaults()))
+		e.lines = append(e.lines, newLine(d, p.withDefaults(), shared))
 	}
 	return e
 }

@@ -25,6 +25,10 @@ type Client struct {
 // silence is how long a connection may carry nothing before it counts as dead.
 const silence = 20 * time.Second
 
+// unsent is how much may wait in the kernel to be sent for the first time: what is in
+// there goes ahead of anything urgent.
+const unsent = 16 << 10
+
 // NewClient returns a client for the URL, which has no trailing slash. With a
 // user it identifies itself by HTTP basic authentication.
 func NewClient(base *url.URL, user, password string) *Client {
@@ -33,7 +37,9 @@ func NewClient(base *url.URL, user, password string) *Client {
 		Control: func(_, _ string, c syscall.RawConn) error {
 			var err error
 			cerr := c.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence/time.Millisecond))
+				err = errors.Join(
+					unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence/time.Millisecond)),
+					unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent))
 			})
 			return errors.Join(cerr, err)
 		},

@@ -22,6 +22,7 @@ const (
 type line struct {
 	Destination
 	policy Policy
+	hurry  *hurry
 
 	mu        sync.Mutex
 	schedule  *lane.Schedule
@@ -43,9 +44,9 @@ type trial struct {
 	at    uint64 // successes of the line when it first failed
 }
 
-func newLine(d Destination, p Policy) *line {
+func newLine(d Destination, p Policy, h *hurry) *line {
 	return &line{
-		Destination: d, policy: p, schedule: lane.New(lane.Policy{First: p.ItemFirst}, jitter), changed: make(chan struct{}),
+		Destination: d, policy: p, hurry: h, schedule: lane.New(lane.Policy{First: p.ItemFirst}, jitter), changed: make(chan struct{}),
 		state: stateUnknown, since: time.Now(), trials: map[[16]byte]trial{},
 	}
 }
@@ -82,6 +83,7 @@ func (l *line) next(now time.Time, least lane.Lane) (e lane.Entry, ok bool, chan
 		l.flight++
 		if e.Lane == lane.Stat {
 			l.stat++
+			l.hurry.begin(l, now)
 			l.change()
 		}
 		return e, true, nil, 0
@@ -97,7 +99,9 @@ func (l *line) next(now time.Time, least lane.Lane) (e lane.Entry, ok bool, chan
 func (l *line) landed(e lane.Entry) {
 	l.flight--
 	if e.Lane == lane.Stat {
-		l.stat--
+		if l.stat--; l.stat == 0 {
+			l.hurry.end(l)
+		}
 	}
 	l.change()
 }
@@ -181,20 +185,31 @@ func (l *line) passed(e lane.Entry) bool {
 }
 
 // gate returns what a body's reader calls before each piece: it waits while stat
-// items are on their way, unless this is one.
+// items are on their way, here or for a while to another destination, unless this is
+// one.
 func (l *line) gate(ctx context.Context, of lane.Lane) func() error {
 	return func() error {
 		for {
 			l.mu.Lock()
 			stat, changed := l.stat, l.changed
 			l.mu.Unlock()
-			if stat == 0 || of == lane.Stat {
+			left, ended := l.hurry.wait(l, time.Now())
+			if of == lane.Stat || stat == 0 && left <= 0 {
 				return ctx.Err()
 			}
+			if stat > 0 {
+				left = idle
+			}
+			timer := time.NewTimer(left)
 			select {
 			case <-ctx.Done():
+				timer.Stop()
+				return ctx.Err()
 			case <-changed:
+			case <-ended:
+			case <-timer.C:
 			}
+			timer.Stop()
 		}
 	}
 }
