@@ -10,9 +10,11 @@ import (
 
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/cstore"
 	"clinicgate/syncd/deliver/document"
 	"clinicgate/syncd/deliver/stow"
 	"clinicgate/syncd/deliver/transaction"
+	"clinicgate/syncd/deliver/tus"
 	"clinicgate/syncd/format"
 	"clinicgate/syncd/queue"
 )
@@ -41,8 +43,16 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.Kind == config.KindNode {
+		return &cstore.Sender{Addr: d.URL.Host, Called: d.URL.User.Username(), Calling: s.title()}, nil
+	}
 	client := deliver.NewClient(d.URL, user, password)
 	switch d.Kind {
+	case config.KindTus:
+		return &tus.Sender{
+			Client: client, URL: d.URL, Key: document.Identifier,
+			Places: tus.OpenPlaces(filepath.Join(s.env.State, "tus-"+d.Name+".json")),
+		}, nil
 	case config.KindSTOW:
 		return &stow.Sender{Client: client}, nil
 	case config.KindFHIR:
@@ -61,6 +71,14 @@ func (b byFormat) Send(ctx context.Context, it queue.Item, tried bool, body deli
 		to = b[""]
 	}
 	return to.Send(ctx, it, tried, body)
+}
+
+// title is our AE title, where we call as where we are called.
+func (s *state) title() string {
+	if s.cfg.DICOM != nil {
+		return s.cfg.DICOM.Title
+	}
+	return "CLINICGATE"
 }
 
 // password reads user:password from a file in the secrets folder.

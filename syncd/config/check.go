@@ -106,6 +106,10 @@ func formats(kind string) []string {
 		return []string{FormatDICOM}
 	case KindFHIR:
 		return append(fileFormats(), FormatFHIR)
+	case KindTus:
+		return append(fileFormats(), FormatDICOM)
+	case KindNode:
+		return []string{FormatDICOM}
 	}
 	return nil
 }
@@ -122,7 +126,7 @@ func (c *check) destinations(in *file, out *Config) {
 		}
 		can := formats(d.Kind)
 		if can == nil {
-			c.bad(at("kind"), "got %q, want %q or %q", d.Kind, KindSTOW, KindFHIR)
+			c.bad(at("kind"), "got %q, want %q, %q, %q or %q", d.Kind, KindSTOW, KindFHIR, KindTus, KindNode)
 		}
 		if len(d.Accepts) == 0 {
 			c.bad(at("accepts"), "got nothing, want one or more of %q", can)
@@ -140,7 +144,7 @@ func (c *check) destinations(in *file, out *Config) {
 			c.fileName(at("auth"), d.Auth)
 		}
 		out.Destinations = append(out.Destinations, Destination{
-			Name: d.Name, Kind: d.Kind, URL: c.url(at("url"), d.URL), Auth: d.Auth, Accepts: d.Accepts,
+			Name: d.Name, Kind: d.Kind, URL: c.address(at("url"), d.Kind, d.URL), Auth: d.Auth, Accepts: d.Accepts,
 			Matched: c.matched(at("patients"), d.Patients, d.Kind),
 		})
 	}

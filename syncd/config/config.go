@@ -11,8 +11,10 @@ import (
 
 // Kinds of destination.
 const (
-	KindSTOW = "stow" // DICOMweb STOW-RS (PS3.18 §10.5)
-	KindFHIR = "fhir" // FHIR R4 Binary and DocumentReference
+	KindSTOW = "stow"  // DICOMweb STOW-RS (PS3.18 §10.5)
+	KindFHIR = "fhir"  // FHIR R4 Binary and DocumentReference
+	KindTus  = "tus"   // resumable uploads (tus 1.0.0)
+	KindNode = "dicom" // C-STORE to a DICOM node (PS3.7)
 )
 
 // Formats a destination can accept.
@@ -86,8 +88,8 @@ type Uploads struct {
 // Destination is a partner that uploads are delivered to.
 type Destination struct {
 	Name    string
-	Kind    string   // KindSTOW or KindFHIR
-	URL     *url.URL // without a trailing slash
+	Kind    string   // one of the Kind… above
+	URL     *url.URL // without a trailing slash; of a KindNode dicom://TITLE@host:port
 	Auth    string   // file in secrets/syncd/ with user:password; empty: none
 	Accepts []string // formats, each accepted by one destination only
 	Matched bool     // takes only items of a patient the EHR knows

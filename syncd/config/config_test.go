@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,7 @@ func TestRefusals(t *testing.T) {
 		"same port":           {`listen = ":8883"`, `listen = ":11112"`, "port 11112 is taken by sync.dicom.listen"},
 		"kind":                {`kind    = "stow"`, `kind = "ftp"`, `sync.destination[0].kind: got "ftp"`},
 		"format":              {`accepts = ["dicom"]`, `accepts = ["scp-ecg"]`, "for kind \"stow\""},
+		"no DICOM node":       {`url     = "http://10.98.2.10:8042/dicom-web"`, `url     = "dicom://10.98.2.10"`, "want http"},
 		"format twice":        {`["scp-ecg", "aecg", "pdf", "hl7v2", "fhir"]`, `["pdf", "pdf"]`, "goes to \"ehr\" already"},
 		"name twice":          {`name    = "ehr"`, `name = "hospital"`, "a second time"},
 		"name":                {`name    = "ehr"`, `name = "e h r"`, `sync.destination[1].name: got "e h r"`},
@@ -141,4 +143,20 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted %+v", c)
 		}
 	})
+}
+
+// Destinations of each kind, as the documentation has them.
+func TestDestinationKinds(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"dicom://VIEWER@10.98.2.11:104": true, "dicom://10.98.2.11:104": false, "dicom://VIEWER@10.98.2.11": false,
+		"http://VIEWER@10.98.2.11:104": false, "dicom://A_TITLE_THAT_IS_TOO_LONG@10.98.2.11:104": false, "dicom://VIEWER@10.98.2.11:104/x": false,
+	} {
+		c := check{f: new(site.File)}
+		if c.address("url", KindNode, address); (c.err() == nil) != ok {
+			t.Errorf("%s: %v", address, c.err())
+		}
+	}
+	if !slices.Contains(formats(KindTus), FormatPDF) || !slices.Contains(formats(KindNode), FormatDICOM) || formats("mail") != nil {
+		t.Error("a kind takes what it can't carry")
+	}
 }
