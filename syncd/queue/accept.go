@@ -27,20 +27,25 @@ func (q *Queue) Accept(ctx context.Context, it Item, body io.Reader) (Receipt, e
 	if err := it.check(); err != nil {
 		return Receipt{}, err
 	}
-	id := q.blind("key", it.Key)
-	release, err := q.claim(ctx, id)
+	it.Accepted = time.Time{}
+	in := &intake{q: q, id: q.blind("key", it.Key), origin: it.Origin, sum: sha256.New(), body: contextReader{ctx, body}}
+	release, err := q.claim(ctx, in.id)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("accept: %w", err)
 	}
 	defer release()
-	in := &intake{q: q, id: id, origin: it.Origin, sum: sha256.New(), body: contextReader{ctx, body}}
-	if e, ok := q.known(id); ok {
+	return in.accept(it)
+}
+
+// accept takes the item in, or finds that it is here. The caller has the claim.
+func (in *intake) accept(it Item) (Receipt, error) {
+	if e, ok := in.q.known(in.id); ok {
 		return in.repeat(it, e)
 	}
 	rand.Read(in.attempt[:])
 	defer in.letGo()
 	e, err := in.take(it)
-	q.settle(it.Origin, in.reserved, err == nil)
+	in.q.settle(it.Origin, in.reserved, err == nil)
 	switch {
 	case errors.Is(err, ErrShare):
 		return Receipt{}, err
@@ -100,6 +105,7 @@ type intake struct {
 	sum     hash.Hash
 	size    int64
 
+	copied   bool // by the other box, which gave the receipt: it counts in nobody's share, and waits unannounced
 	origin   string
 	reserved int64         // of the origin's share
 	chunks   []segment.Ref // appended and pinned
@@ -118,6 +124,9 @@ func (in *intake) next(buf []byte) ([]byte, error) {
 
 // room takes a piece's room out of the origin's share.
 func (in *intake) room(piece []byte) error {
+	if in.copied {
+		return nil
+	}
 	err := in.q.reserve(in.origin, len(piece))
 	if err == nil {
 		in.reserved += int64(len(piece))
@@ -187,7 +196,9 @@ func (in *intake) take(it Item) (*entry, error) {
 	if err := in.room(inline); err != nil {
 		return nil, err
 	}
-	it.Accepted = time.Now().UTC().Round(0)
+	if it.Accepted.IsZero() {
+		it.Accepted = now()
+	}
 	return in.commit(it, inline)
 }
 
@@ -222,6 +233,7 @@ func (in *intake) letGo() {
 // commit appends the item's record, which makes it an item.
 func (in *intake) commit(it Item, inline []byte) (*entry, error) {
 	h := headOf(it)
+	h.Tried = in.copied
 	for _, ref := range in.chunks {
 		h.Chunks, _ = ref.AppendBinary(h.Chunks)
 	}
@@ -239,7 +251,10 @@ func (in *intake) commit(it Item, inline []byte) (*entry, error) {
 	in.q.mu.Lock()
 	defer in.q.mu.Unlock()
 	in.q.put(e)
-	in.q.announce(e)
+	if !in.copied {
+		in.q.announce(e)
+		in.q.tell(in.id, true)
+	}
 	return e, nil
 }
 

@@ -19,6 +19,7 @@ type Options struct {
 	Retention time.Duration   // a delivered item is kept so long, and its Key known; zero: 30 days
 	Segment   segment.Options // of the log
 	Share     int64           // bytes that one origin may have here undelivered; zero: any
+	Pair      []byte          // secret of the pair that items' Names are made with; nil: there is no other box
 
 	chunk int // piece of a body; tests have small ones
 }
@@ -32,6 +33,7 @@ type Queue struct {
 	retention time.Duration
 	chunk     int
 	share     int64
+	pair      []byte
 
 	// keep is held for reading from an append until what it wrote is counted in
 	// pins, and for writing while segments are given up.
@@ -44,7 +46,8 @@ type Queue struct {
 	totals  map[lane.Lane]uint64
 	usage   usage
 	watch   []func(Brief)
-	damage  error // what of the log can't be read; then nothing is given up
+	observe func(id ID, fresh bool) // nil: nobody does
+	damage  error                   // what of the log can't be read; then nothing is given up
 }
 
 // entry is what is known of an item in memory.
@@ -54,8 +57,10 @@ type entry struct {
 	ref    segment.Ref
 	chunks []segment.Ref
 	mark   segment.Ref // of its state; zero: still as accepted
-	tried  bool        // an attempt was recorded: the destination may have it
-	busy   bool        // a change is being written
+	tried  bool        // an attempt was recorded, or the other box may have made one: the destination may have it
+	name   Name
+	rev    uint32 // how often a person or a refusal decided about it
+	busy   bool   // a change is being written
 }
 
 // Brief is an item's place in the queue, without what is personal in it.
@@ -92,7 +97,7 @@ func Open(dir string, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q := &Queue{
-		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk, share: o.Share,
+		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk, share: o.Share, pair: o.Pair,
 		entries: map[ID]*entry{}, claims: map[ID]chan struct{}{}, pins: map[uint64]int{}, totals: map[lane.Lane]uint64{},
 	}
 	if err := q.replay(); err != nil {
@@ -165,8 +170,9 @@ type incarnation struct {
 
 type markAt struct {
 	mark
-	ref   segment.Ref
-	tried bool
+	ref    segment.Ref
+	tried  bool
+	copied bool // it is what the other box said
 }
 
 func (q *Queue) apply(ref segment.Ref, record []byte, marks map[incarnation]markAt) error {
@@ -192,7 +198,7 @@ func (q *Queue) apply(ref segment.Ref, record []byte, marks map[incarnation]mark
 		if m.Released == "" {
 			m.Released = marks[which].Released
 		}
-		marks[which] = markAt{m, ref, marks[which].tried || m.State == Delivering}
+		marks[which] = markAt{mark: m, ref: ref, tried: marks[which].tried || m.State == Delivering}
 		if m.State == Delivered && m.Total > 0 {
 			q.totals[m.Lane] = max(q.totals[m.Lane], m.Total)
 		}
@@ -208,7 +214,7 @@ func (q *Queue) apply(ref segment.Ref, record []byte, marks map[incarnation]mark
 }
 
 func (q *Queue) newEntry(id ID, a attempt, h head, ref segment.Ref) *entry {
-	e := &entry{attempt: a, ref: ref, chunks: h.chunks()}
+	e := &entry{attempt: a, ref: ref, chunks: h.chunks(), tried: h.Tried, name: q.name(h.Key, Digest(h.Digest))}
 	e.Brief = Brief{
 		ID: id, Lane: h.Lane, Kind: h.Kind, Origin: h.Origin, Digest: Digest(h.Digest), Size: h.Size,
 		Accepted: h.Accepted, State: Waiting, Changed: h.Accepted,
@@ -259,7 +265,7 @@ func (q *Queue) unpin(e *entry) {
 
 func (e *entry) apply(m markAt) {
 	e.State, e.Changed, e.Where, e.Why = m.State, m.At, m.Where, m.Why
-	e.mark, e.tried, e.Released = m.ref, e.tried || m.tried, m.Released
+	e.mark, e.tried, e.Released, e.rev = m.ref, e.tried || m.tried, m.Released, m.Rev
 	if e.State == Delivering {
 		e.State = Waiting // the attempt ended with the process that made it
 	}

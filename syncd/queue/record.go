@@ -49,6 +49,7 @@ type head struct {
 	Accepted time.Time         `json:"accepted"`
 	Meta     map[string]string `json:"meta,omitempty"`
 	Held     string            `json:"held,omitempty"`
+	Tried    bool              `json:"tried,omitempty"`  // it came from the other box, which may have sent it
 	Chunks   []byte            `json:"chunks,omitempty"` // places, one after the other; none: the body is in the record
 }
 
@@ -62,6 +63,8 @@ type mark struct {
 	Why string `json:"why,omitempty"`
 	// Released says who let the item go on after it was held; it stays from then on.
 	Released string `json:"released,omitempty"`
+	// Rev counts the decisions about the item, each Hold and Release; see Standing.
+	Rev uint32 `json:"rev,omitempty"`
 	// Total of items delivered in Lane, with this one: a counter that outlives
 	// the items it counted.
 	Lane  lane.Lane `json:"lane,omitempty"`

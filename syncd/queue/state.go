@@ -112,17 +112,18 @@ func (q *Queue) Hold(id ID, why string) error {
 	if err != nil {
 		return err
 	}
-	m := mark{State: Held, At: now(), Where: e.Where, Why: why}
+	m := mark{State: Held, At: now(), Where: e.Where, Why: why, Rev: e.rev + 1}
 	return q.change(id, e.State, markAt{mark: m}, true)
 }
 
 // Release lets a held item wait again, on the word of by: a person, who is named
 // with the item from then on.
 func (q *Queue) Release(id ID, by string) error {
-	if _, err := q.entry(id, Held); err != nil {
+	e, err := q.entry(id, Held)
+	if err != nil {
 		return err
 	}
-	if err := q.change(id, Held, markAt{mark: mark{State: Waiting, At: now(), Released: by}}, true); err != nil {
+	if err := q.change(id, Held, markAt{mark: mark{State: Waiting, At: now(), Released: by, Rev: e.rev + 1}}, true); err != nil {
 		return err
 	}
 	q.mu.Lock()
@@ -148,7 +149,8 @@ func (q *Queue) entry(id ID, states ...State) (entry, error) {
 }
 
 // change moves an item from a state, in the log first if that is asked for. While
-// it writes, the item is busy and nobody else can change it.
+// it writes, the item is busy and nobody else can change it. A mark without a Rev
+// leaves the item's.
 func (q *Queue) change(id ID, from State, m markAt, record bool) error {
 	q.keep.RLock()
 	defer q.keep.RUnlock()
@@ -165,6 +167,9 @@ func (q *Queue) change(id ID, from State, m markAt, record bool) error {
 	e.busy = true
 	if m.Released == "" {
 		m.Released = e.Released // every mark carries it: the last one may be all that is kept
+	}
+	if m.Rev == 0 {
+		m.Rev = e.rev
 	}
 	q.mu.Unlock()
 
@@ -183,7 +188,10 @@ func (q *Queue) change(id ID, from State, m markAt, record bool) error {
 		return fmt.Errorf("item %v to become %v: %w", id, m.State, err)
 	}
 	e.State, e.Changed, e.Where, e.Why, e.mark, e.Released = m.State, m.At, m.Where, m.Why, m.ref, m.Released
-	e.tried = e.tried || m.tried
+	e.tried, e.rev = e.tried || m.tried, m.Rev
+	if !m.copied && (m.State == Delivered || m.State == Held || from == Held) {
+		q.tell(id, false)
+	}
 	return nil
 }
 
