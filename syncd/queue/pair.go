@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math"
 	"time"
 )
 
@@ -26,18 +27,21 @@ type Standing struct {
 	Released string    `json:"released,omitempty"`
 }
 
-// Later reports whether s holds where other is known. Delivered is for ever; of the
-// rest the one with more decisions behind it holds, and of two that were made apart
-// the one that waits for a person.
-func (s Standing) Later(other Standing) bool {
-	switch {
-	case s.State == Delivered || other.State == Delivered:
-		return other.State != Delivered
-	case s.Rev != other.Rev:
-		return s.Rev > other.Rev
+// Rank orders standings: delivered is for ever; of the rest the one with more
+// decisions behind it holds, and of two that were made apart the one that waits for
+// a person.
+func (s Standing) Rank() uint64 {
+	switch s.State {
+	case Delivered:
+		return math.MaxUint64
+	case Held:
+		return 2*uint64(s.Rev) + 1
 	}
-	return s.State == Held && other.State != Held
+	return 2 * uint64(s.Rev)
 }
+
+// Later reports whether s holds where other is known.
+func (s Standing) Later(other Standing) bool { return s.Rank() > other.Rank() }
 
 // standing leaves out an attempt under way: it is nobody's but this box's.
 func (e *entry) standing() Standing {
