@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"clinicgate/syncd/segment"
 )
@@ -24,10 +25,10 @@ import (
 //	item appended     stop here: the item is there; the sender, who heard nothing,
 //	                  sends again and gets the receipt
 func (q *Queue) Accept(ctx context.Context, it Item, body io.Reader) (Receipt, error) {
+	it.Accepted, it.Key = time.Time{}, legible(it.Key)
 	if err := it.check(); err != nil {
 		return Receipt{}, err
 	}
-	it.Accepted = time.Time{}
 	in := &intake{q: q, id: q.blind("key", it.Key), origin: it.Origin, sum: sha256.New(), body: contextReader{ctx, body}}
 	release, err := q.claim(ctx, in.id)
 	if err != nil {
@@ -35,6 +36,15 @@ func (q *Queue) Accept(ctx context.Context, it Item, body io.Reader) (Receipt, e
 	}
 	defer release()
 	return in.accept(it)
+}
+
+// legible is a key that is written and read back the same. What isn't UTF-8 is
+// written in hex: MLLP and DICOM carry other character sets.
+func legible(key string) string {
+	if utf8.ValidString(key) {
+		return key
+	}
+	return fmt.Sprintf("hex:%x", key)
 }
 
 // accept takes the item in, or finds that it is here. The caller has the claim.

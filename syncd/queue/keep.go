@@ -31,10 +31,9 @@ func (q *Queue) Maintain(now time.Time) error {
 func (q *Queue) forget(before time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for id, e := range q.entries {
+	for _, e := range q.entries {
 		if e.State == Delivered && !e.busy && e.Changed.Before(before) {
-			q.unpin(e)
-			delete(q.entries, id)
+			q.drop(e)
 		}
 	}
 }

@@ -1,13 +1,14 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -72,15 +73,41 @@ func (q *Queue) Known() []Known {
 	return all
 }
 
+// Secret makes the secret of item names from the pair's key.
+func Secret(key [32]byte) []byte {
+	mac := hmac.New(sha256.New, key[:])
+	mac.Write([]byte("clinicgate names of a pair's items 1"))
+	return mac.Sum(nil)
+}
+
+// name makes an item's Name. The other content of a clash has the Name that it has
+// in the box that accepted it.
 func (q *Queue) name(key string, d Digest) (n Name) {
 	if q.pair == nil {
 		return n
 	}
+	sum := sha256.Sum256([]byte(key))
+	if rest, ok := strings.CutPrefix(key, clashKey); ok && len(rest) > 2*len(sum) {
+		if named, err := hex.DecodeString(rest[:2*len(sum)]); err == nil {
+			copy(sum[:], named)
+		}
+	}
 	mac := hmac.New(sha256.New, q.pair)
 	mac.Write(d[:])
-	mac.Write([]byte(key))
+	mac.Write(sum[:])
 	copy(n[:], mac.Sum(nil))
 	return n
+}
+
+// named finds an item by what it is called in both boxes.
+func (q *Queue) named(key string, d Digest) (e entry, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	id, ok := q.names[q.name(key, d)]
+	if ok {
+		e = *q.entries[id]
+	}
+	return e, ok
 }
 
 // Observe has fn told of every item that comes in here, fresh, and of everything
@@ -149,7 +176,10 @@ func (q *Queue) Import(ctx context.Context, c Copy, body io.Reader) (*Conflict, 
 		return nil, fmt.Errorf("import: %w", err)
 	}
 	defer release()
-	if have, ok := q.known(id); ok && have.Digest != c.Item.Digest {
+	if _, ok := q.named(c.Item.Key, c.Item.Digest); ok {
+		return nil, q.Merge(c.Item.Key, c.Item.Digest, c.Standing)
+	}
+	if have, ok := q.known(id); ok {
 		return q.clash(ctx, have, c, body)
 	}
 	return nil, q.copyIn(ctx, id, c, body)
@@ -178,25 +208,28 @@ func (s Standing) check() error {
 	return nil
 }
 
+// copyIn keeps an item that is not here. It comes to wait only once it has the other
+// box's standing.
 func (q *Queue) copyIn(ctx context.Context, id ID, c Copy, body io.Reader) error {
-	if _, ok := q.known(id); !ok {
-		in := &intake{q: q, id: id, copied: true, sum: sha256.New(), body: contextReader{ctx, body}}
-		if _, err := in.accept(c.Item); err != nil {
-			return err
-		}
-		defer func() {
-			q.mu.Lock()
-			defer q.mu.Unlock()
-			if e := q.entries[id]; e != nil {
-				q.announce(e)
-			}
-		}()
+	in := &intake{q: q, id: id, copied: true, sum: sha256.New(), body: contextReader{ctx, body}}
+	if _, err := in.accept(c.Item); err != nil {
+		return err
 	}
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if e := q.entries[id]; e != nil {
+			q.announce(e)
+		}
+	}()
 	return q.Merge(c.Item.Key, c.Item.Digest, c.Standing)
 }
 
 // clashed is why both of two are held.
 const clashed = "the two boxes of the pair accepted different contents under the same identity"
+
+// clashKey begins the Key of the other content of a clash.
+const clashKey = "pair:"
 
 // clash keeps the other box's content beside this one's. The claim is on the Key; the
 // copy has one of its own, by its content, so that it comes again as the same.
@@ -208,7 +241,7 @@ func (q *Queue) clash(ctx context.Context, have Brief, c Copy, body io.Reader) (
 		}
 	}
 	sum := sha256.Sum256([]byte(c.Item.Key))
-	c.Item.Key = fmt.Sprintf("pair:%x:%v", sum, c.Item.Digest)
+	c.Item.Key = fmt.Sprintf("%s%x:%v", clashKey, sum, c.Item.Digest)
 	if c.Standing.State != Delivered {
 		c.Item.Held, c.Standing = clashed, Standing{State: Held, At: c.Standing.At, Why: clashed}
 	}
@@ -222,29 +255,22 @@ func (q *Queue) Merge(key string, d Digest, s Standing) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	id := q.blind("key", key)
-	q.mu.Lock()
-	var known entry
-	e := q.entries[id]
-	if e != nil {
-		known = *e
-	}
-	q.mu.Unlock()
+	known, ok := q.named(key, d)
 	switch {
-	case e == nil || !bytes.Equal(known.Digest[:], d[:]):
-		return fmt.Errorf("%w: %v", ErrUnknown, id)
+	case !ok:
+		return fmt.Errorf("%w: %x", ErrUnknown, d[:6])
 	case !s.Later(known.standing()):
 		return nil
 	case known.busy || known.State == Delivering && s.State != Delivered:
-		return fmt.Errorf("%w: item %v is %v", ErrState, id, known.State)
+		return fmt.Errorf("%w: item %v is %v", ErrState, known.ID, known.State)
 	}
 	m := markAt{copied: true, mark: mark{State: s.State, At: s.At, Where: s.Where, Why: s.Why, Released: s.Released, Rev: s.Rev}}
-	if err := q.change(id, known.State, m, true); err != nil {
+	if err := q.change(known.ID, known.State, m, true); err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if e := q.entries[id]; e != nil && known.State == Held {
+	if e := q.entries[known.ID]; e != nil && known.State == Held {
 		q.announce(e)
 	}
 	return nil

@@ -188,13 +188,23 @@ func TestMergeMeetsAttempt(t *testing.T) {
 func TestClash(t *testing.T) {
 	a, b := boxes(t)
 	one, other := mustAccept(t, a, item("k"), noise(100, 1)), mustAccept(t, b, item("k"), noise(100, 2))
-	for range 2 { // it comes again as the same
-		if c := hand(t, a, b, one.ID); c == nil || c.Have != other.Digest || c.Sent != one.Digest {
-			t.Fatalf("got %v", c)
+	for again := range 2 { // it comes again as the same
+		c := hand(t, a, b, one.ID)
+		d := hand(t, b, a, other.ID)
+		if again == 0 && (c == nil || c.Have != other.Digest || c.Sent != one.Digest || d == nil) || again > 0 && (c != nil || d != nil) {
+			t.Fatalf("time %d: got %v and %v", again, c, d)
 		}
-		if c := hand(t, b, a, other.ID); c == nil {
-			t.Fatal("no conflict")
+	}
+	for _, k := range b.Known() {
+		if c := hand(t, b, a, k.ID); c != nil {
+			t.Error("what came from a clashes there")
 		}
+	}
+	for _, k := range a.Known() {
+		hand(t, a, b, k.ID)
+	}
+	if !slices.Equal(names(a), names(b)) {
+		t.Errorf("got %v, want %v", names(b), names(a))
 	}
 	for name, q := range map[string]*Queue{"a": a, "b": b} {
 		held := map[Digest]bool{}

@@ -41,6 +41,7 @@ type Queue struct {
 
 	mu      sync.Mutex
 	entries map[ID]*entry
+	names   map[Name]ID
 	claims  map[ID]chan struct{} // identities being accepted now
 	pins    map[uint64]int       // records in a segment that living items need
 	totals  map[lane.Lane]uint64
@@ -98,7 +99,7 @@ func Open(dir string, o Options) (*Queue, error) {
 	}
 	q := &Queue{
 		domain: o.Domain, log: log, retention: o.Retention, chunk: o.chunk, share: o.Share, pair: o.Pair,
-		entries: map[ID]*entry{}, claims: map[ID]chan struct{}{}, pins: map[uint64]int{}, totals: map[lane.Lane]uint64{},
+		entries: map[ID]*entry{}, names: map[Name]ID{}, claims: map[ID]chan struct{}{}, pins: map[uint64]int{}, totals: map[lane.Lane]uint64{},
 	}
 	if err := q.replay(); err != nil {
 		log.Close()
@@ -153,11 +154,10 @@ func (q *Queue) forgetAgain() {
 	for _, s := range q.log.Segments() {
 		live[s.Gen] = true
 	}
-	for id, e := range q.entries {
+	for _, e := range q.entries {
 		gone := func(c segment.Ref) bool { return !live[c.Segment()] }
 		if e.State == Delivered && slices.ContainsFunc(e.chunks, gone) {
-			q.unpin(e)
-			delete(q.entries, id)
+			q.drop(e)
 		}
 	}
 }
@@ -246,7 +246,17 @@ func (q *Queue) put(e *entry) {
 		}
 	}
 	q.entries[e.ID] = e
+	if q.pair != nil {
+		q.names[e.name] = e.ID
+	}
 	q.pin(e)
+}
+
+// drop forgets an entry. The caller holds mu, or is alone.
+func (q *Queue) drop(e *entry) {
+	q.unpin(e)
+	delete(q.entries, e.ID)
+	delete(q.names, e.name)
 }
 
 func (q *Queue) pin(e *entry) {

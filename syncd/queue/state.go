@@ -221,7 +221,7 @@ func (q *Queue) describe(e entry) (Item, error) {
 }
 
 // Named returns the item that was accepted under a key.
-func (q *Queue) Named(key string) (Brief, bool) { return q.known(q.blind("key", key)) }
+func (q *Queue) Named(key string) (Brief, bool) { return q.known(q.blind("key", legible(key))) }
 
 // Describe returns the description of an item in whatever state.
 func (q *Queue) Describe(id ID) (Item, error) {
