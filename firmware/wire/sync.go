@@ -10,7 +10,28 @@ type Sync struct {
 	Destinations []Destination `json:"destinations"`
 	Cache        Cache         `json:"cache"`
 	Disk         Disk          `json:"disk"`
-	Keys         string        `json:"keys"` // "tpm" or "software: REASON"
+	Keys         string        `json:"keys"`             // "tpm" or "software: REASON"
+	Mirror       *Mirror       `json:"mirror,omitempty"` // absent: there is no other box
+}
+
+// Mirror is how the pair's other box keeps up with this one's uploads.
+type Mirror struct {
+	Peer     string    `json:"peer"`  // the other box, address and port
+	Alive    bool      `json:"alive"` // it is told
+	Since    time.Time `json:"since"` // of Alive's present value
+	Reason   string    `json:"reason,omitempty"`
+	Delivers bool      `json:"delivers"`          // this box brings uploads to their destinations
+	Behind   int       `json:"behind"`            // uploads that the other box lacks, or knows less of
+	Oldest   time.Time `json:"oldest,omitzero"`   // since when
+	LagMS    int64     `json:"lag_ms"`            // until the other box had an upload, lately
+	Alone    uint64    `json:"alone,omitempty"`   // since the start: acknowledged without the other box
+	Refuses  bool      `json:"refuses,omitempty"` // without it nothing is acknowledged
+}
+
+// QueuePair answers GET /queue/pair on syncd's control socket.
+type QueuePair struct {
+	V      int     `json:"v"`
+	Mirror *Mirror `json:"mirror"` // null: there is no other box
 }
 
 // Lane is one priority class of the upload queue.
