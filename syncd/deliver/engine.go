@@ -21,6 +21,8 @@ type Engine struct {
 	queue *queue.Queue
 	log   *slog.Logger
 	lines []*line
+	shift shift
+	other Other // nil: there is none
 
 	mu       sync.Mutex
 	homeless map[string]int // items by kind that no destination accepts
@@ -66,15 +68,19 @@ func (e *Engine) route(b queue.Brief) {
 
 // work makes attempts, one after the other, of the lanes up to least.
 func (e *Engine) work(ctx context.Context, l *line, least lane.Lane) {
-	for ctx.Err() == nil {
+	for {
+		mine := e.shift.await(ctx)
+		if mine == nil {
+			return
+		}
 		entry, ok, changed, wait := l.next(time.Now(), least)
 		if ok {
-			e.attempt(ctx, l, entry)
+			e.attempt(mine, l, entry)
 			continue
 		}
 		timer := time.NewTimer(wait)
 		select {
-		case <-ctx.Done():
+		case <-mine.Done():
 		case <-changed:
 		case <-timer.C:
 		}
@@ -88,6 +94,17 @@ func (e *Engine) work(ctx context.Context, l *line, least lane.Lane) {
 //	stop after Done: delivered
 func (e *Engine) attempt(ctx context.Context, l *line, entry lane.Entry) {
 	id := queue.ID(entry.ID)
+	if !e.shift.take(ctx) {
+		l.retry(entry, broken(ctx))
+		return
+	}
+	defer e.shift.done()
+	if e.other != nil {
+		if err := e.other.Begin(ctx, id); err != nil {
+			l.retry(entry, &Failure{Kind: Pending, Reason: err.Error()})
+			return
+		}
+	}
 	it, tried, err := e.queue.Begin(id, l.Name)
 	switch {
 	case errors.Is(err, queue.ErrState), errors.Is(err, queue.ErrUnknown):
@@ -105,7 +122,7 @@ func (e *Engine) attempt(ctx context.Context, l *line, entry lane.Entry) {
 	case err == nil:
 		e.close(l, entry, proof, time.Since(start))
 	case ctx.Err() != nil:
-		e.again(l, entry, &Failure{Kind: Unreachable, Reason: "stopping"})
+		e.again(l, entry, broken(ctx))
 	case from.failed() != nil:
 		e.hold(l, entry, fmt.Sprintf("the stored body can't be read: %v", from.failed()))
 	case errors.As(err, &f) && f.Kind == Refused:
