@@ -74,6 +74,7 @@ type Mirror struct {
 	changed chan struct{} // closed and replaced: up, or there is something to tell
 	err     error         // why it is not up
 	other   census.Other
+	flights flights
 	lag     time.Duration
 	alone   uint64
 	told    uint64
@@ -103,7 +104,7 @@ func New(cfg Config, q *queue.Queue, log *slog.Logger) (*Mirror, error) {
 	rand.Read(run[:])
 	m := &Mirror{
 		cfg: cfg, queue: q, log: log, terms: terms, run: hex.EncodeToString(run[:]), since: time.Now(),
-		debts: newDebts(), changed: make(chan struct{}), drop: func(error) {},
+		debts: newDebts(), flights: flights{of: map[census.Name]time.Time{}}, changed: make(chan struct{}), drop: func(error) {},
 	}
 	m.client = m.newClient()
 	now := time.Now()

@@ -100,6 +100,7 @@ func (m *Mirror) handler() http.Handler {
 		_ = json.NewEncoder(w).Encode(vital{V: version, Run: m.run, Flight: m.cfg.Flight()}) // one that hung up
 	})
 	mux.HandleFunc("POST /census", m.takeCensus)
+	mux.HandleFunc("POST /begun", m.takeBegun)
 	mux.HandleFunc("POST /mark", m.takeMark)
 	room := make(chan struct{}, maxTaken)
 	mux.HandleFunc("POST /item", func(w http.ResponseWriter, r *http.Request) {
@@ -107,7 +108,12 @@ func (m *Mirror) handler() http.Handler {
 		defer func() { <-room }()
 		m.takeItem(w, r)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		m.flights.heard = time.Now()
+		m.mu.Unlock()
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func (m *Mirror) takeCensus(w http.ResponseWriter, r *http.Request) {

@@ -99,6 +99,16 @@ func (q *Queue) name(key string, d Digest) (n Name) {
 	return n
 }
 
+// NameOf returns an item's Name.
+func (q *Queue) NameOf(id ID) (n Name, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e := q.entries[id]; e != nil {
+		return e.name, true
+	}
+	return n, false
+}
+
 // named finds an item by what it is called in both boxes.
 func (q *Queue) named(key string, d Digest) (e entry, ok bool) {
 	q.mu.Lock()
