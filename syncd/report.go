@@ -45,9 +45,9 @@ func (s *state) report(now time.Time) {
 	v := &wire.Sync{
 		Lanes: s.queue.Lanes(), Held: len(held), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
-		Disk:  disk(s.env.State), Keys: s.vault.State(),
+		Disk:  disk(s.env.State), Keys: s.vault.State(), Mirror: s.pair.wire(now),
 	}
-	if f := holds(standby, v.Lanes); f != nil {
+	if f := holds(standby && !kept(v.Mirror), v.Lanes); f != nil {
 		s.env.Faults.Raise(*f)
 	} else {
 		s.env.Faults.Clear(faultHolds, "queue")
@@ -84,5 +84,6 @@ func (s *state) control() *http.ServeMux {
 	mux.Handle("GET /metrics", &s.metrics)
 	s.queueRoutes(mux)
 	s.consultRoutes(mux)
+	s.pair.routes(mux)
 	return mux
 }

@@ -11,14 +11,17 @@ import (
 // faultHolds is a box that stands by with uploads that only it has.
 const faultHolds = "sync.standby-holds"
 
-// followPair keeps whether this box stands by for the other one. It goes on to
-// deliver then as far as it has a way out: what it accepted is nowhere else, and an
-// item delivered by either box has one identity. When it becomes master the line is
-// its own, and what waits does not wait for its next attempt.
+// followPair keeps whether this box stands by for the other one. Where uploads are
+// mirrored the master alone delivers then (see pair); without, it goes on to deliver
+// as far as it has a way out: what it accepted is nowhere else, and an item delivered
+// by either box has one identity. When it becomes master the line is its own, and
+// what waits does not wait for its next attempt.
 func (s *state) followPair(ctx context.Context) error {
 	return wirefile.Follow(ctx, s.env.Run, wire.FailoverFile, func(f *wire.Failover) {
 		standby := f.Standby() && wirefile.Alive(f.PID)
-		if was := s.standby.Swap(standby); was != standby {
+		was := s.standby.Swap(standby)
+		s.pair.hear(f)
+		if was != standby {
 			s.env.Log.Info("the pair", "standby", standby)
 			if was {
 				s.deliver.Nudge()

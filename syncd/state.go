@@ -39,6 +39,7 @@ type state struct {
 	deliver *deliver.Engine
 	cases   *casebook.Book
 	broker  atomic.Pointer[mqtt.Server]
+	pair    *pair // nil: there is no other box
 	ehr     *upstream.Client
 
 	register *register.Register // patients by number, and what is ordered

@@ -22,15 +22,19 @@ import (
 // openQueue opens what waits for delivery. Damage is said and nothing is given up
 // then, but uploads go on.
 func (s *state) openQueue() (err error) {
-	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads"), Share: s.share()})
+	s.pair = s.openPair()
+	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads"), Share: s.share(), Pair: s.pair.secret()})
 	if err != nil {
 		return err
 	}
-	s.door = ingest.New(noticing{s.queue, s.room("queue")}, s.env.Faults)
+	s.door = ingest.New(s.pair.accepter(noticing{s.queue, s.room("queue")}), s.env.Faults)
 	if err := s.openParts(); err != nil {
 		return err
 	}
 	s.deliver = deliver.New(s.queue, s.destinations(), deliver.Policy{}, s.env.Log)
+	if err := s.pair.begin(); err != nil {
+		return err
+	}
 	if damage := s.queue.Damage(); damage != nil {
 		s.env.Faults.Raise(wire.Fault{
 			ID: faultQueue, Severity: wire.Alarm, Where: "queue", What: damage.Error(),
@@ -94,7 +98,7 @@ func (l ledger) Kept(instance string) string {
 
 // uploads are the tasks of the ways in, of the queue and of the ways out.
 func (s *state) uploads() []daemon.Task {
-	tasks := []daemon.Task{{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)}}
+	tasks := append(s.pair.tasks(), daemon.Task{Name: "queue", Run: daemon.Every(time.Minute, s.maintain)})
 	if len(s.cfg.Destinations) > 0 {
 		tasks = append(tasks, daemon.Task{Name: "delivery", Run: s.deliver.Run})
 	}

@@ -19,8 +19,8 @@ type haSection struct {
 }
 
 // haServices are open to the other box unless the site file says otherwise:
-// failoverd's passing on of connections, and its heartbeat.
-var haServices = [...]string{"icmp", "tcp/7789", "udp/7789"}
+// failoverd's passing on of connections, its heartbeat, and syncd's uploads.
+var haServices = [...]string{"icmp", "tcp/7789", "udp/7789", "tcp/7790"}
 
 // ha reads [net.ha]; a box of its own has none.
 func (r *reader) ha(s *haSection, c *Config) {

@@ -24,7 +24,7 @@ func TestHA(t *testing.T) {
 	}
 	want := &HA{
 		Port: "ha", Address: netip.MustParsePrefix("10.77.0.1/24"), Peer: netip.MustParseAddr("10.77.0.2"),
-		Services: []Service{{Proto: "icmp"}, {"tcp", 7789}, {"udp", 7789}},
+		Services: []Service{{Proto: "icmp"}, {"tcp", 7789}, {"udp", 7789}, {"tcp", 7790}},
 	}
 	if !reflect.DeepEqual(c.HA, want) {
 		t.Errorf("got %+v, want %+v", c.HA, want)

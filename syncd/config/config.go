@@ -42,6 +42,7 @@ type Config struct {
 	Lists        *Lists    // nil: none of revoked cards is fetched
 	Apps         *Apps     // nil: no program in a browser sees records
 	Worklist     *Worklist // nil: none is kept
+	Mirror       *Mirror   // nil: there is no other box
 	Destinations []Destination
 }
 
@@ -129,6 +130,7 @@ type file struct {
 	Apps        *appsFile     `toml:"apps"`
 	Worklist    *worklistFile `toml:"worklist"`
 	Queue       *queueFile    `toml:"queue"`
+	Mirror      *mirrorFile   `toml:"mirror"`
 	Destination []struct {
 		Name     string   `toml:"name"`
 		Kind     string   `toml:"kind"`
@@ -162,6 +164,7 @@ func Parse(f *site.File) (Config, error) {
 	c.ehr(&in, &out)
 	c.cache(&in, &out)
 	c.queue(&in, &out)
+	c.mirror(&in, &out)
 	c.endpoints(&in, &out)
 	c.lists(&in, &out)
 	c.apps(&in, &out)
