@@ -32,6 +32,7 @@ func queueCommand(o *options) *cobra.Command {
 		&cobra.Command{Use: "held", Short: "uploads set aside for a person, and why", Args: usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return showHeld(cmd.Context(), o, cmd.OutOrStdout()) }},
 		releaseUpload(o),
+		queuePair(o),
 		&cobra.Command{Use: "verify", Short: "read every upload and say what is not as it was accepted", Args: usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return verifyQueue(cmd.Context(), o, cmd.OutOrStdout())

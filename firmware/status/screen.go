@@ -234,6 +234,7 @@ func (s *screen) uploads(b Box, now time.Time) {
 	}
 	lanes = append(lanes, fmt.Sprintf("held %d", y.Held), fmt.Sprintf("delivered %d", delivered))
 	s.text("QUEUE", 2, "%s%s", past(b.Sync.Presence), strings.Join(lanes, "  "))
+	s.mirror(y.Mirror, now)
 	var partners []string
 	for _, d := range y.Destinations {
 		text := d.Name + " " + d.State
