@@ -3,6 +3,7 @@ package clinic
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -128,7 +129,11 @@ peer    = "10.77.0.%d"
 [pair.flows]
 listen = "10.77.0.%d:7789"
 peer   = "10.77.0.%d:7789"
-`, own, other, own, other), nil
+
+[sync.mirror]
+listen = "10.77.0.%d:7790"
+peer   = "10.77.0.%d:7790"
+`, own, other, own, other, own, other), nil
 }
 
 // outerSite gives the pair an address at ISP B, which moves with the clinic's.
@@ -163,7 +168,8 @@ func (c *Clinic) writeSecrets(n int, box *pki.Device) error {
 			if !c.Pair {
 				return nil
 			}
-			return os.WriteFile(filepath.Join(secrets, "failoverd", "ha.key"), []byte(c.keys.pair.Private+"\n"), 0o600)
+			key := []byte(c.keys.pair.Private + "\n")
+			return errors.Join(os.WriteFile(filepath.Join(secrets, "failoverd", "ha.key"), key, 0o600), os.WriteFile(filepath.Join(secrets, "syncd", "ha.key"), key, 0o600))
 		},
 	)
 }
