@@ -261,9 +261,9 @@ func (d *duo) gone(i int) {
 // second one's disk is lost in turn.
 func TestPairLosesADisk(t *testing.T) {
 	t.Parallel()
-	lab.Require(t, lab.Root) // to bind to a port
+	lab.Require(t, lab.Root)       // to bind to a port
 	d := newDuo(t, `wait = "30s"`) // nobody goes on alone because this machine is busy
-	d.pacs.slow.Store(400) // most of it waits while the first box lives
+	d.pacs.slow.Store(400)         // most of it waits while the first box lives
 	d.pacs.lossy.Store(true)
 	d.role(0, wire.RoleMaster)
 	d.role(1, wire.RoleBackup)

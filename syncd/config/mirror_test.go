@@ -8,7 +8,7 @@ import (
 
 func TestMirror(t *testing.T) {
 	const good = "[sync.mirror]\nlisten = \"10.77.0.1:7790\"\npeer = \"10.77.0.2:7790\"\nwait = \"3s\"\nalone = \"refuse\"\n"
-	cfg, err := parse(example(t)+"\n"+good)
+	cfg, err := parse(example(t) + "\n" + good)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestMirror(t *testing.T) {
 		"no patience": {"3s", "1ms", "sync.mirror.wait: got 1ms"},
 		"device":      {"wait", "port = \"../x\"\nwait", `sync.mirror.port: got "../x"`},
 	} {
-		if _, err := parse(example(t)+"\n"+strings.Replace(good, c.old, c.new, 1)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := parse(example(t) + "\n" + strings.Replace(good, c.old, c.new, 1)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
