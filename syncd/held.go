@@ -19,49 +19,20 @@ import (
 // queueRoutes adds what a person may ask of the queue on the control socket.
 func (s *state) queueRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /queue/held", func(w http.ResponseWriter, _ *http.Request) {
-		all := []wire.HeldUpload{}
-		for _, b := range s.queue.List(queue.Held) {
-			all = append(all, wire.HeldUpload{
-				ID: b.ID.String(), Kind: b.Kind, Origin: b.Origin, Lane: b.Lane.String(), Bytes: b.Size,
-				Accepted: b.Accepted, Held: b.Changed, Where: b.Where, Why: b.Why,
-			})
-		}
-		reply(w, http.StatusOK, wire.HeldUploads{V: 1, Items: all})
+		reply(w, http.StatusOK, s.held())
 	})
 	mux.HandleFunc("POST /queue/{id}/release", s.release)
 	mux.HandleFunc("POST /queue/verify", s.verify)
 }
 
-// release lets a held upload go on, by a person's name, in the trail of accesses
-// first: what can't be traced is not done.
+// release lets a held upload go on by the name of the person at the console.
 func (s *state) release(w http.ResponseWriter, r *http.Request) {
 	by := strings.TrimSpace(r.URL.Query().Get("by"))
 	if by == "" || len(by) > 64 || strings.ContainsFunc(by, unicode.IsControl) {
 		refuse(w, http.StatusBadRequest, "say who releases it: 1 to 64 characters")
 		return
 	}
-	b, err := s.heldBy(r.PathValue("id"))
-	if err != nil {
-		refuse(w, http.StatusNotFound, err.Error())
-		return
-	}
-	if strings.HasPrefix(b.Kind, "unrecognised") {
-		refuse(w, http.StatusConflict, "no format was recognised in it, so no destination takes it; mend the device and have it sent anew")
-		return
-	}
-	err = s.trail.Append(trail.Entry{
-		When: time.Now().UTC(), Who: by, Role: "technician", Device: "console", Action: "release", What: "upload/" + b.ID.String(), Outcome: b.Why,
-	})
-	s.countTraced(err)
-	if err == nil {
-		err = s.queue.Release(b.ID, by)
-	}
-	if err != nil {
-		refuse(w, http.StatusServiceUnavailable, err.Error())
-		return
-	}
-	s.env.Log.Info("released", "item", b.ID, "was", b.Why)
-	reply(w, http.StatusOK, wire.ReleasedUpload{V: 1, ID: b.ID.String()})
+	s.letGo(w, r.PathValue("id"), trail.Entry{Who: by, Role: "technician", Device: "console"})
 }
 
 // heldBy finds a held upload by the beginning of its number.

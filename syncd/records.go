@@ -62,6 +62,7 @@ func (s *state) paths(records http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", records)
 	s.handIns(mux, records)
+	s.doctorsRoutes(mux)
 	if s.cfg.Uploads == nil {
 		return mux
 	}
