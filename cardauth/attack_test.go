@@ -268,7 +268,27 @@ func TestAttackFastSwap(t *testing.T) {
 		gone := d.until("no session", none)
 		t.Logf("%s: session gone after %v", name, gone.Sub(at).Round(time.Millisecond))
 		d.refused(d.call(d.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
-		d.remove()
+		// pcscd, which looks every 400 ms, must see the reader empty before the next.
+		d.slot.Remove()
+		time.Sleep(2 * time.Second)
+		d.until("an empty reader", reader(wire.ReaderEmpty))
+	}
+}
+
+// A card that took the place of the one that was read, unseen, before anybody logged
+// in: the login is its own holder's, or nobody's.
+func TestAttackSwapBeforeLogin(t *testing.T) {
+	d := newDesk(t)
+	first, second := d.card(d.world.Professionals, "1"), d.card(d.world.Professionals, "2")
+	d.insert(first)
+	d.slot.Swap(second)
+	d.refused(d.login("111111"), http.StatusUnauthorized, "wrong-pin")
+	if first.Tries() != 3 || second.Tries() != 2 {
+		t.Errorf("%d and %d tries left, want 3 and 2", first.Tries(), second.Tries())
+	}
+	d.wait("the end of the pause", func() bool { return d.login(rightPIN).Type != "slow-down" })
+	if a := d.mustLogin(); a.Session.Subject != "Practitioner/2" {
+		t.Errorf("the session is %s", a.Session.Subject)
 	}
 }
 

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +29,27 @@ type authority struct {
 	patientPolicy   x509.OID
 
 	vigil *vigil // set before the first card is judged
+
+	mu   sync.Mutex
+	good map[question]verdict
 }
+
+// A question is about one certificate, as one kind of key's.
+type question struct {
+	as   string
+	cert [sha256.Size]byte
+}
+
+// A verdict is a good one. It holds for those anchors and that time: signatures
+// don't change. Lists of revoked cards are asked each time.
+type verdict struct {
+	in          *trust.Anchors
+	holder      trust.Holder
+	from, until time.Time
+}
+
+// maxGood bounds how many verdicts are remembered.
+const maxGood = 1000
 
 // anchors are the trusted authorities for one kind of card.
 type anchors struct {
@@ -37,7 +59,7 @@ type anchors struct {
 }
 
 func newAuthority(env *daemon.Env, cfg config.Config) *authority {
-	a := &authority{env: env, rules: trust.Rules{Policy: cfg.Policy, Roles: cfg.Roles}}
+	a := &authority{env: env, good: map[question]verdict{}, rules: trust.Rules{Policy: cfg.Policy, Roles: cfg.Roles}}
 	a.staff.files = cfg.Anchors
 	if p := cfg.Patients; p != nil {
 		a.patients.files, a.patientPolicy = p.Anchors, p.Policy
@@ -117,38 +139,62 @@ func plain(err error) string {
 
 // holder decides about a professional's certificate.
 func (a *authority) holder(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
-	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Holder(cert, a.rules, now) })
+	return a.judge(cert, "holder", &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Holder(cert, a.rules, now) })
 }
 
 // signer decides about a professional's certificate for signing.
 func (a *authority) signer(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
-	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Signer(cert, a.rules, now) })
+	return a.judge(cert, "signer", &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Signer(cert, a.rules, now) })
 }
 
 // present decides about a professional's certificate for presence.
 func (a *authority) present(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
-	return a.judge(cert, &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Present(cert, a.rules, now) })
+	return a.judge(cert, "present", &a.staff, func(in *trust.Anchors, now time.Time) (trust.Holder, error) { return in.Present(cert, a.rules, now) })
 }
 
 // patient decides about a patient's.
 func (a *authority) patient(cert *x509.Certificate, _ time.Time) (trust.Holder, error) {
-	return a.judge(cert, &a.patients, func(in *trust.Anchors, now time.Time) (trust.Holder, error) {
+	return a.judge(cert, "patient", &a.patients, func(in *trust.Anchors, now time.Time) (trust.Holder, error) {
 		return in.Patient(cert, a.patientPolicy, now)
 	})
 }
 
 // judge decides by the anchors of one kind and the lists of revoked cards, at a
 // time that does not go back.
-func (a *authority) judge(cert *x509.Certificate, kind *anchors, by func(*trust.Anchors, time.Time) (trust.Holder, error)) (trust.Holder, error) {
+func (a *authority) judge(cert *x509.Certificate, as string, kind *anchors, by func(*trust.Anchors, time.Time) (trust.Holder, error)) (trust.Holder, error) {
 	in := kind.now.Load()
 	if in == nil {
 		return trust.Holder{}, notReady()
 	}
-	h, err := by(in, a.vigil.now())
+	now, q := a.vigil.now(), question{as, sha256.Sum256(cert.Raw)}
+	h, known := a.known(q, in, now)
+	var err error
+	if !known {
+		if h, err = by(in, now); err == nil {
+			a.remember(q, verdict{in, h, now, in.Steady(cert, now)})
+		}
+	}
 	if err == nil {
 		err = a.vigil.lists.Now().Check(cert, h, in)
 	}
 	return h, err
+}
+
+// known is a verdict that still holds.
+func (a *authority) known(q question, in *trust.Anchors, now time.Time) (trust.Holder, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v, ok := a.good[q]
+	return v.holder, ok && v.in == in && !now.Before(v.from) && !now.After(v.until)
+}
+
+func (a *authority) remember(q question, v verdict) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.good) >= maxGood {
+		clear(a.good)
+	}
+	a.good[q] = v
 }
 
 func notReady() error {

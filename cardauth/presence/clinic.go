@@ -58,8 +58,8 @@ type Setup struct {
 	// Publish is called with the whole state after each change, in the order
 	// of the changes, from one goroutine at a time. It must not block.
 	Publish func(State)
-	// Happened, if set, is told of what began and ended after that was
-	// published, likewise.
+	// Happened, if set, is told of what began and ended before that is
+	// published, likewise: what it keeps is on its way meanwhile.
 	Happened func([]session.Event)
 	Faults   *daemon.Faults
 	Log      *slog.Logger
@@ -283,15 +283,23 @@ func (c *Clinic) at(s seat) *reader {
 	return c.readers[s]
 }
 
+// note gives f the machine for what concerns nobody outside: PIN tries. It
+// publishes nothing.
+func (c *Clinic) note(f func(*session.Machine)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c.machine)
+}
+
 // do gives f the machine, and logs and publishes what came of it.
 func (c *Clinic) do(f func(*session.Machine) []session.Event) []session.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	events := f(c.machine)
-	c.Publish(State{c.machine.Readers(), c.machine.Sessions(), c.machine.Care()})
 	if c.Happened != nil && len(events) > 0 {
 		c.Happened(events)
 	}
+	c.Publish(State{c.machine.Readers(), c.machine.Sessions(), c.machine.Care()})
 	for _, e := range events {
 		if e.Care != nil {
 			c.Log.Info("care", "id", e.Care.ID, "basis", string(e.Care.Basis), "room", e.Care.Room, "ended", string(e.Ended))

@@ -15,30 +15,66 @@ import (
 	"clinicgate/firmware/wire"
 )
 
-// identify reads who the card says it is, by the key for that use. Only then is
-// the PIN worth a try.
-func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
-	var none trust.Holder
+// An identity is what a held card said of itself, without any proof of it yet.
+type identity struct {
+	use  proof.Use
+	card card.Card
+	cert *x509.Certificate
+}
+
+// meet reads who a professional's card says it is as soon as it is held: its holder
+// is still typing. What it reads wrong, the login will read again and say.
+func (r *reader) meet() {
+	who, err := r.ask(proof.Authentication)
+	if err == nil {
+		_, _ = r.c.judge(who.cert, r.patients) // the longest part of it is remembered
+		return
+	}
+	if r.link.broken != nil {
+		r.c.Log.Debug("card left while it was read", "reader", r.name, "err", err)
+		r.letGo()
+	}
+}
+
+// ask reads who the card says it is, by the key for that use, once for as long as
+// the card is held: nobody else can have changed it, and if a card took its place
+// unseen, that one has another key and proves nothing by it.
+func (r *reader) ask(use proof.Use) (*identity, error) {
+	if r.who != nil && r.who.use == use {
+		return r.who, nil
+	}
 	c, err := card.Select(r.link)
 	if err != nil {
-		return nil, none, r.unreadable(err)
+		return nil, r.unreadable(err)
 	}
 	cert, err := c.Certificate(use)
 	if err != nil {
-		return nil, none, r.unreadable(err)
+		return nil, r.unreadable(err)
 	}
-	holder, err := r.c.judge(cert, r.patients)
+	r.who = &identity{use, c, cert}
+	return r.who, nil
+}
+
+// identify says whose card this is, by the key for that use, if that key is trusted
+// now. Only then is the PIN worth a try.
+func (r *reader) identify(use proof.Use) (*proofOf, trust.Holder, error) {
+	var none trust.Holder
+	who, err := r.ask(use)
+	if err != nil {
+		return nil, none, err
+	}
+	holder, err := r.c.judge(who.cert, r.patients)
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
-	kind, err := proof.KindOf(cert.PublicKey)
+	kind, err := proof.KindOf(who.cert.PublicKey)
 	if err != nil {
 		return nil, none, r.untrusted(err)
 	}
 	if err := r.sameKey(holder); err != nil {
 		return nil, none, err
 	}
-	return &proofOf{newID(), c, cert.PublicKey, kind, use, cert, true}, holder, nil
+	return &proofOf{newID(), who.card, who.cert.PublicKey, kind, use, who.cert, true}, holder, nil
 }
 
 // sameKey refuses a key that has proven itself for somebody else before: it proves
@@ -108,7 +144,7 @@ func (r *reader) untrusted(err error) error {
 // not when it is blocked, and its last try only when the holder says so.
 func (r *reader) mayTry(card card.PIN, h trust.Holder, confirmed bool) error {
 	var wait time.Duration
-	r.c.do(func(m *session.Machine) []session.Event { wait = m.Wait(time.Now(), h.Key); return nil })
+	r.c.note(func(m *session.Machine) { wait = m.Wait(time.Now(), h.Key) })
 	if wait > 0 {
 		ref := refuse(session.SlowDown, "wrong PIN a moment ago; wait before the next try")
 		ref.Wait = wait
@@ -130,11 +166,10 @@ func (r *reader) mayTry(card card.PIN, h trust.Holder, confirmed bool) error {
 // the workstation's word alone would let a program block cards.
 func (r *reader) lastTry(h trust.Holder, left int, confirmed bool) error {
 	may := false
-	r.c.do(func(m *session.Machine) []session.Event {
+	r.c.note(func(m *session.Machine) {
 		if may = confirmed && m.MaySpendLast(h.Key, r.inserted); !may {
 			m.Told(time.Now(), h.Key)
 		}
-		return nil
 	})
 	if may {
 		return nil
@@ -157,7 +192,7 @@ func (r *reader) verify(card card.PIN, h trust.Holder, l *login) error {
 	var wrong *pin.Wrong
 	switch {
 	case err == nil:
-		r.c.do(func(m *session.Machine) []session.Event { m.Right(h.Key); return nil })
+		r.c.note(func(m *session.Machine) { m.Right(h.Key) })
 		return nil
 	case errors.Is(err, ErrDeclined):
 		return refuse(session.NoPIN, "no PIN was typed at the reader; the card was not asked")
@@ -183,7 +218,7 @@ func refusedPIN(err error) bool {
 }
 
 func (r *reader) wrong(h trust.Holder) {
-	r.c.do(func(m *session.Machine) []session.Event { m.Wrong(time.Now(), h.Key); return nil })
+	r.c.note(func(m *session.Machine) { m.Wrong(time.Now(), h.Key) })
 }
 
 // newID makes a session's name; whoever guesses it gains nothing, but shouldn't.

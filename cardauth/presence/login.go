@@ -134,10 +134,12 @@ func (r *reader) login(l *login) result {
 	if live, ok := r.live(); ok && live.PIN && live.CertHash != l.CertHash {
 		return result{err: refuse(session.InUse, "a session is open here from another workstation; to end it take the card out")}
 	}
+	met := r.who != nil
 	s, p, err := r.attempt(l)
-	if r.link == nil && !l.shown {
+	if err != nil && !l.shown && (r.link == nil || met && r.who == nil) {
 		// A card changed too fast for pcscd to notice breaks off at the first
-		// command; no PIN was shown, so the one that is in now gets its turn.
+		// command, or knows nothing of it; no PIN was shown, so the one that is
+		// in now gets its turn.
 		s, p, err = r.attempt(l)
 	}
 	if err != nil {
@@ -186,12 +188,7 @@ func (r *reader) live() (session.Session, bool) {
 // refused ends what the login disturbed: a session at this reader had its PIN
 // state dropped when the tries were asked for, so it is over.
 func (r *reader) refused(err error) {
-	var refusal *session.Refusal
-	kind := "error"
-	if errors.As(err, &refusal) {
-		kind = string(refusal.Kind)
-	}
-	r.c.Log.Info("login refused", "reader", r.name, "why", kind)
+	r.c.Log.Info("login refused", "reader", r.name, "why", string(kindOf(err)))
 	r.over(session.Replaced)
 	if c, err := card.Select(r.link); err == nil {
 		_ = c.Forget() // a PIN may have been right on a card that was refused after it
@@ -199,6 +196,15 @@ func (r *reader) refused(err error) {
 	if r.patients && r.link.broken == nil {
 		r.greet() // a patient who mistypes is there all the same
 	}
+}
+
+// kindOf is the kind of a refusal.
+func kindOf(err error) session.Kind {
+	var refusal *session.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Kind
+	}
+	return "error"
 }
 
 // admit asks the card everything, in the order that spends a PIN try last.
@@ -223,6 +229,9 @@ func (r *reader) admit(l *login) (_ session.Session, _ *proofOf, err error) {
 		return none, nil, refuse(session.Elsewhere, "the PIN of this room is typed at its own workstation: log in there")
 	}
 	if err := r.mayTry(p.card, holder, l.LastTry); err != nil {
+		if kindOf(err) == session.Failed {
+			r.who = nil // it does not answer as the card did that was read
+		}
 		return none, nil, err
 	}
 	l.shown = true
@@ -230,6 +239,7 @@ func (r *reader) admit(l *login) (_ session.Session, _ *proofOf, err error) {
 		return none, nil, err
 	}
 	if err := r.prove(p, "login"); err != nil {
+		r.who = nil
 		return none, nil, refuse(session.Untrusted, "the card could not prove the key of its certificate; it may be a copy")
 	}
 	r.proven(holder)

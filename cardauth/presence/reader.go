@@ -46,6 +46,7 @@ type reader struct {
 	inserted time.Time // when somebody put in what is in
 	link     *tracked  // nil while no card is held
 	failures int       // to take the card, in a row
+	who      *identity // what was read of the card that is held; nil: nothing
 	card     *proofOf  // of the live session
 	broke    time.Time // when a card broke off, zero once one was taken again
 }
@@ -149,6 +150,8 @@ func (r *reader) take() {
 			r.set(session.Card)
 			if r.patients {
 				r.greet()
+			} else {
+				r.meet()
 			}
 			return
 		}
@@ -177,7 +180,7 @@ func (r *reader) set(s session.State) {
 
 // letGo resets the card and gives it up.
 func (r *reader) letGo() {
-	r.card = nil
+	r.card, r.who = nil, nil
 	if r.link != nil {
 		if r.link.broken != nil {
 			r.broke = time.Now()

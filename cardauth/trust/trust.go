@@ -81,6 +81,18 @@ func (a *Anchors) Newest() (newest time.Time) {
 	return newest
 }
 
+// Steady is until when what was found good at now stays so, as far as time alone
+// goes: no certificate here begins or runs out before.
+func (a *Anchors) Steady(cert *x509.Certificate, now time.Time) time.Time {
+	until := cert.NotAfter
+	for _, c := range a.certs {
+		if c.NotAfter.After(now) && c.NotAfter.Before(until) {
+			until = c.NotAfter
+		}
+	}
+	return until
+}
+
 // Expired returns the names of anchors that are not valid at now.
 func (a *Anchors) Expired(now time.Time) []string {
 	var names []string

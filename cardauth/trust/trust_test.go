@@ -173,6 +173,26 @@ func both(t *testing.T, der []byte) []byte {
 
 // A German physician's admission, as OpenSSL encodes it, with an authority name
 // and naming authorities in the places where they may be.
+// A verdict holds until the certificate or an authority runs out, whichever is first.
+func TestSteady(t *testing.T) {
+	w, a, rules := setup(t)
+	cert, _ := leaf(t, w, a, rules)
+	if got := a.Steady(cert, now); !got.Equal(cert.NotAfter) {
+		t.Errorf("got %v, want the card's end %v", got, cert.NotAfter)
+	}
+	long := *cert
+	long.NotAfter = now.Add(100 * 365 * day)
+	got := a.Steady(&long, now)
+	for _, c := range a.certs {
+		if c.NotAfter.Before(got) {
+			t.Errorf("got %v, and %s ends at %v", got, c.Subject.CommonName, c.NotAfter)
+		}
+	}
+	if _, err := a.Holder(cert, rules, a.Steady(cert, now).Add(time.Second)); !errors.Is(err, ErrValidity) {
+		t.Errorf("behind it: %v", err)
+	}
+}
+
 // Only the card's own key for presence, of a professional, says a card is present.
 func TestPresent(t *testing.T) {
 	w, a, rules := setup(t)
