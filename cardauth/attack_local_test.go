@@ -3,6 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdh"
+	"crypto/hpke"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,31 +73,11 @@ func TestAttackKillPcscdInASignature(t *testing.T) {
 // request, in the two buffers of the connection it came by, which are net/http's and
 // crypto/tls's and not ours to wipe. What we copied out of it, for the card, is gone.
 func TestAttackPINInMemory(t *testing.T) {
-	const secret = "73519284"
 	d := newDesk(t)
-	c, err := pivcard.New(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := d.world.Professionals.CardCertificate(pki.Person{Name: "Dr 1", Registration: "1", Profession: pki.Doctor}, 0x9A, c.Public(0x9A))
-	if err == nil {
-		err = c.PutCertificate(0x9A, der)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.insert(c)
-	a := d.login(secret)
-	if a.Status != http.StatusOK {
-		t.Fatalf("login: %+v", a)
-	}
-	time.Sleep(time.Second)
-	if where := inMemory(t, d.program.Process.Pid, "consulting-1"); len(where) == 0 {
-		t.Fatal("what must be in its memory was not found: the search is no good")
-	}
+	d.secretLogin(func() answer { return d.login(secretPIN) })
 	asked := 0
-	for _, at := range inMemory(t, d.program.Process.Pid, secret) {
-		if strings.Contains(at, `pin\":\"`+secret) { // quoted by %q
+	for _, at := range inMemory(t, d.program.Process.Pid, secretPIN) {
+		if strings.Contains(at, `pin\":\"`+secretPIN) { // quoted by %q
 			asked++
 			t.Logf("in the request's text: %s", at)
 			continue
@@ -102,6 +86,75 @@ func TestAttackPINInMemory(t *testing.T) {
 	}
 	if asked > 2 {
 		t.Errorf("the request's text is there %d times, the connection has two buffers", asked)
+	}
+}
+
+// Of a PIN that came sealed nothing is left anywhere.
+func TestAttackSealedPINInMemory(t *testing.T) {
+	d := newDesk(t, func(d *desk) {
+		path := filepath.Join(d.dir, "site", "site.toml")
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path, bytes.Replace(text, []byte("[card]\n"), []byte("[card]\nsealed_pin = true\n"), 1), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	d.secretLogin(func() answer {
+		resp, err := d.ws.Get("https://" + d.addr + "/v1/pin-key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var key struct{ Key, Public, Info string }
+		if err := json.NewDecoder(resp.Body).Decode(&key); err != nil {
+			t.Fatal(err)
+		}
+		point, err := base64.RawURLEncoding.DecodeString(key.Public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := hpke.DHKEM(ecdh.P256()).NewPublicKey(point)
+		if err != nil {
+			t.Fatal(err)
+		}
+		box, err := hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(key.Info), []byte(secretPIN))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.call(d.ws, "/v1/login", "", fmt.Sprintf(`{"room":%q,"sealed_pin":{"key":%q,"box":%q}}`, room, key.Key, base64.RawURLEncoding.EncodeToString(box)))
+	})
+	for _, at := range inMemory(t, d.program.Process.Pid, secretPIN) {
+		t.Errorf("the PIN is in memory: %s", at)
+	}
+	d.refused(d.login(rightPIN), http.StatusBadRequest, "plain-pin")
+}
+
+// secretPIN is one that is nowhere by chance.
+const secretPIN = "73519284"
+
+// secretLogin logs in with a card of that PIN, and lets the dust settle.
+func (d *desk) secretLogin(login func() answer) {
+	d.t.Helper()
+	c, err := pivcard.New(secretPIN)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	der, err := d.world.Professionals.CardCertificate(pki.Person{Name: "Dr 1", Registration: "1", Profession: pki.Doctor}, 0x9A, c.Public(0x9A))
+	if err == nil {
+		err = c.PutCertificate(0x9A, der)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.insert(c)
+	if a := login(); a.Status != http.StatusOK {
+		d.t.Fatalf("login: %+v", a)
+	}
+	time.Sleep(time.Second)
+	if where := inMemory(d.t, d.program.Process.Pid, "consulting-1"); len(where) == 0 {
+		d.t.Fatal("what must be in its memory was not found: the search is no good")
 	}
 }
 
@@ -151,7 +204,7 @@ func TestAttackCoreFile(t *testing.T) {
 }
 
 // inMemory searches what a process can write to and says where and amid what.
-func inMemory(t *testing.T, pid int, text string) (found []string) {
+func inMemory(t testing.TB, pid int, text string) (found []string) {
 	t.Helper()
 	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"clinicgate/cardauth/consent"
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/presence"
+	"clinicgate/cardauth/sealed"
 	"clinicgate/cardauth/serve"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
@@ -86,7 +87,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	reload(time.Now())
 	door := front{clinic, trace}
 	care := ward{clinic, trace, consents, cfg.Site}
-	api := &serve.Server{Desk: door, Ward: care, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log}
+	api := &serve.Server{Desk: door, Ward: care, View: clinic, Tokens: tokens, Admits: cfg.Workstations.Admits, Log: env.Log, Seals: &sealed.Keys{}, SealedOnly: cfg.SealedPIN}
 	return daemon.Run(ctx,
 		daemon.Task{Name: "readers", Run: clinic.Run},
 		daemon.Task{Name: "deadlines", Run: clinic.Deadlines},

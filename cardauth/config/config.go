@@ -25,6 +25,8 @@ type Config struct {
 	Agents  Agents
 	Apps    *Apps // nil: no program in a browser logs in
 
+	SealedPIN bool // a PIN that comes as it was typed is refused at the login endpoint
+
 	Workstations Workstations
 	Patients     *Patients // nil: no patient's card is read here
 	Care         Care
@@ -47,6 +49,7 @@ type section struct {
 	Anchors []string            `toml:"anchors"`
 	Devices string              `toml:"devices"`
 	Policy  string              `toml:"policy"`
+	Sealed  bool                `toml:"sealed_pin"`
 	Roles   map[string][]string `toml:"roles"`
 	Reader  []struct {
 		Match string `toml:"match"`
@@ -78,7 +81,7 @@ func Parse(f *site.File) (Config, error) {
 	if err := f.Decode("card", &s); err != nil {
 		return Config{}, err
 	}
-	c := Config{Site: id.Code, Listen: s.Listen, Anchors: s.Anchors, Devices: s.Devices}
+	c := Config{Site: id.Code, Listen: s.Listen, Anchors: s.Anchors, Devices: s.Devices, SealedPIN: s.Sealed}
 	if _, port, err := net.SplitHostPort(s.Listen); err != nil || port == "" {
 		return Config{}, f.Errorf("card.listen", "got %q, want an address and port such as \":8444\"", s.Listen)
 	}

@@ -105,14 +105,19 @@ func (s *Server) breakGlass(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Patient string `json:"patient"`
 		Reason  string `json:"reason"`
-		PIN     pin    `json:"pin"`
+		secret
 	}
 	if err := readSecret(w, r, &body); err != nil {
 		clear(body.PIN)
 		problem(w, http.StatusBadRequest, "bad-request", err.Error()+`, want {"patient":"…","reason":"…","pin":"…"} with strings`)
 		return
 	}
-	c, err := s.Ward.BreakGlass(r.Context(), live, Emergency{body.Patient, body.Reason, body.PIN})
+	digits, err := s.open(&body.secret, live.CertHash)
+	if err != nil {
+		notOpened(w, err)
+		return
+	}
+	c, err := s.Ward.BreakGlass(r.Context(), live, Emergency{body.Patient, body.Reason, digits})
 	if err != nil {
 		s.refusedFor(w, err)
 		return

@@ -60,8 +60,11 @@ type Server struct {
 	// Admits says whether this is the certificate of a workstation where cards
 	// of that room may be used. Other devices have certificates too.
 	Admits func(cert *x509.Certificate, room string) bool
-	Ward   Ward // nil: only logins
-	Log    *slog.Logger
+	Ward   Ward  // nil: only logins
+	Seals  Seals // nil: PINs come as they were typed only
+	// SealedOnly refuses those that do.
+	SealedOnly bool
+	Log        *slog.Logger
 
 	signing time.Duration // how long an answer may wait for a key that signs
 	busy    chan struct{}
@@ -76,6 +79,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/renew", s.renew)
 	mux.HandleFunc("POST /v1/logout", s.logout)
 	mux.HandleFunc("GET /v1/state", s.state)
+	mux.HandleFunc("GET /v1/pin-key", s.pinKey)
 	s.careRoutes(mux)
 	return mux
 }
@@ -94,9 +98,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusForbidden, "no-certificate", "a client certificate of this clinic is required")
 		return
 	}
-	in, err := readLogin(w, r)
+	in, err := s.readLogin(w, r, hash)
 	if err != nil {
-		problem(w, http.StatusBadRequest, "bad-request", err.Error())
+		notOpened(w, err)
 		return
 	}
 	in.CertHash, in.Device = hash, r.TLS.PeerCertificates[0].Subject.CommonName
@@ -122,10 +126,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // readLogin reads a login's body.
-func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
+func (s *Server) readLogin(w http.ResponseWriter, r *http.Request, certHash string) (session.Login, error) {
 	var body struct {
+		secret
 		Room    string `json:"room"`
-		PIN     pin    `json:"pin"`
 		LastTry bool   `json:"last_try"`
 		Card    string `json:"card"` // "patient": the one in the room's reader for patients
 	}
@@ -137,12 +141,16 @@ func readLogin(w http.ResponseWriter, r *http.Request) (session.Login, error) {
 		clear(body.PIN)
 		return session.Login{}, errors.New(`want "card":"patient" or none`)
 	}
-	return session.Login{Room: body.Room, PIN: body.PIN, LastTry: body.LastTry, Patient: body.Card == wire.RolePatient}, nil
+	digits, err := s.open(&body.secret, certHash)
+	if err != nil {
+		return session.Login{}, err
+	}
+	return session.Login{Room: body.Room, PIN: digits, LastTry: body.LastTry, Patient: body.Card == wire.RolePatient}, nil
 }
 
 // readSecret reads a small JSON body into a buffer of ours and wipes that. What
-// lies in the buffers of net/http and crypto/tls is out of reach. An error does not
-// quote the body.
+// lies in the buffers of net/http and crypto/tls is out of reach: a sealed PIN is as
+// good as none there. An error does not quote the body.
 func readSecret(w http.ResponseWriter, r *http.Request, into any) error {
 	// Only a writer of a test can't set deadlines.
 	deadline := http.NewResponseController(w).SetReadDeadline

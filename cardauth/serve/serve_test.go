@@ -302,7 +302,7 @@ func FuzzReadLogin(f *testing.F) {
 	f.Add([]byte(goodLogin))
 	f.Add([]byte(`{"pin":"\"","pin":"1"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		in, err := readLogin(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/login", bytes.NewReader(body)))
+		in, err := (&Server{}).readLogin(httptest.NewRecorder(), httptest.NewRequest("POST", "/v1/login", bytes.NewReader(body)), "")
 		if err == nil && (len(in.PIN) > len(body) || len(body) > maxBody) {
 			t.Fatalf("PIN of %d bytes from a body of %d", len(in.PIN), len(body))
 		}
