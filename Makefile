@@ -35,10 +35,10 @@ image: deps ## build the image for QEMU into build/image
 	@echo "building the image"
 	@$(GO) run ./image build -o $(CLINICGATE_IMAGE)
 
-run: build image ## boot the image in the clinic and play the morning; CI=true: exit with its verdict; PAIR=1: two boxes
+run: build image ## boot the image in QEMU in the clinic and play the morning; CI=true: exit with its verdict; PAIR=1: two images as a pair, the power of one is cut
 	@$(SUDO) $(LAB) run -gateway=image $(if $(PAIR),-pair)
 
-lab: build ## the same with the programs straight in namespaces: seconds instead of minutes
+lab: build ## the same without images, the programs straight in namespaces: seconds instead of minutes; PAIR=1: two boxes
 	@$(SUDO) $(LAB) run -gateway=namespace $(if $(PAIR),-pair)
 
 stop: ## end a lab that was left up
