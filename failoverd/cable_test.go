@@ -29,6 +29,13 @@ type couple struct {
 }
 
 func newCouple(t *testing.T, interval string) *couple {
+	t.Helper()
+	return newCoupleUnder(t, interval)
+}
+
+// newCoupleUnder has b run as the child of another program.
+func newCoupleUnder(t *testing.T, interval string, under ...string) *couple {
+	t.Helper()
 	lab.Require(t, lab.Program("iptables"))
 	c := &couple{clinic: newClinic(t)}
 	box := func(name string, own, other, priority int) *node {
@@ -45,6 +52,7 @@ peer = "10.77.0.%d:7789"
 `, shared+"/24", priority, interval, own, other))
 	}
 	c.a, c.b = box("a", 2, 3, 150), box("b", 3, 2, 100)
+	c.b.under = under
 	c.check(netns.Veth(c.a.space, "ha", c.b.space, "ha"), c.a.space.Addr("ha", "10.77.0.2/24"), c.b.space.Addr("ha", "10.77.0.3/24"))
 	for _, n := range []*node{c.a, c.b} {
 		c.check(os.WriteFile(filepath.Join(n.dir, "ha.key"), []byte(pairKey+"\n"), 0o644))
@@ -103,6 +111,32 @@ func TestStepsDownBothWays(t *testing.T) {
 	if g := c.b.is(wire.RoleMaster); g.Reason != "10.20.0.2 stepped down" {
 		t.Errorf("reason %q", g.Reason)
 	}
+}
+
+// The boxes' clocks began at other times: ten days lie between what each calls now.
+// Nothing that one says depends on it.
+func TestAnotherClock(t *testing.T) {
+	t.Parallel()
+	lab.Require(t, lab.Program("unshare"))
+	c := newCoupleUnder(t, "100ms", "unshare", "-T", "--fork", "--monotonic", "864000", "--boottime", "864000")
+	since := c.a.group().Since
+	c.mute(c.a, "-A") // the cable alone says how long ago what was heard
+	c.mute(c.b, "-A")
+	c.b.fault(faultBarred)
+	if g := c.a.group(); g.Role != wire.RoleMaster || g.Since != since || c.b.has() {
+		t.Errorf("it moved: %s", g.Reason)
+	}
+	c.mute(c.a, "-D")
+	c.mute(c.b, "-D")
+	c.eventually("b follows a again", func() bool { return strings.Contains(c.b.group().Reason, "10.20.0.2 is master") })
+	c.apart("a")
+	c.b.is(wire.RoleMaster)
+	c.a.is(wire.RoleBackup)
+	c.back("a")
+	c.a.is(wire.RoleMaster)
+	c.b.is(wire.RoleBackup)
+	c.a.proc.Kill()
+	c.b.is(wire.RoleMaster)
 }
 
 // Only the boxes don't hear each other: nothing moves, the backup says why, and takes

@@ -16,18 +16,26 @@ import (
 // guardPID finds the node's guard: a child of failoverd.
 func (n *node) guardPID() int {
 	n.c.t.Helper()
-	pid := 0
+	var pids []int
 	n.c.eventually("there is a guard", func() bool {
-		lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", n.proc.PID()))
-		for _, list := range lists {
-			b, _ := os.ReadFile(list)
-			if f := strings.Fields(string(b)); len(f) > 0 {
-				pid, _ = strconv.Atoi(f[0])
+		pids = n.children()
+		return len(pids) > 0
+	})
+	return pids[0]
+}
+
+// children are the processes that the node's program has started.
+func (n *node) children() (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", n.proc.PID()))
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for _, f := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(f); err == nil {
+				pids = append(pids, pid)
 			}
 		}
-		return pid != 0
-	})
-	return pid
+	}
+	return pids
 }
 
 // killGuard stops failoverd first, so that it can't start another.

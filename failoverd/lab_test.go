@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,6 +144,7 @@ type node struct {
 	dir    string
 	proc   *proc.Proc
 	urgent bool
+	under  []string // a program that runs it as its child; empty: none
 }
 
 func (c *clinic) node(name, cidr string, priority int) *node {
@@ -198,7 +200,7 @@ func (n *node) start() {
 	const caps = "-all,+net_admin,+net_raw"
 	n.proc, err = proc.Start(proc.Spec{
 		Name: "failoverd", Space: n.space, Log: filepath.Join(n.dir, "log"), Env: []string{asProgram + "=1"},
-		Args: append(n.chrt(), []string{
+		Args: append(slices.Concat(n.under, n.chrt()), []string{
 			"setpriv", "--reuid=202", "--regid=200", "--clear-groups", "--no-new-privs",
 			"--inh-caps=" + caps, "--bounding-set=" + caps, "--ambient-caps=" + caps,
 			bin, "-site", filepath.Join(n.dir, "site.toml"), "-run", filepath.Join(n.dir, "run"),
@@ -207,6 +209,11 @@ func (n *node) start() {
 	})
 	n.c.check(err)
 	n.c.t.Cleanup(func() {
+		if len(n.under) > 0 { // it would outlive what runs it
+			for _, pid := range n.children() {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 		n.proc.Kill()
 		if n.c.t.Failed() {
 			n.c.t.Logf("log of %s:\n%s", n.space.Name, n.proc.Tail(40))
