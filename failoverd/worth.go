@@ -46,28 +46,25 @@ func newWorth(env *daemon.Env, rep *report, groups []*group) *worth {
 }
 
 func (w *worth) tasks() []daemon.Task {
-	bad := func(err error) { w.env.Log.Warn("read the other programs' word", "err", err) }
 	return []daemon.Task{
-		{Name: "netd.json", Run: func(ctx context.Context) error {
-			return wirefile.Follow(ctx, w.env.Run, wire.NetFile, func(n *wire.Net) {
-				w.mu.Lock()
-				w.net = n
-				w.mu.Unlock()
-				w.weigh(ctx, time.Now())
-			}, bad)
-		}},
-		{Name: "syncd.json", Run: func(ctx context.Context) error {
-			return wirefile.Follow(ctx, w.env.Run, wire.SyncFile, func(s *wire.Sync) {
-				w.mu.Lock()
-				w.store = s
-				w.mu.Unlock()
-				w.weigh(ctx, time.Now())
-			}, bad)
-		}},
+		follow(w, wire.NetFile, func(n *wire.Net) { w.net = n }),
+		follow(w, wire.SyncFile, func(s *wire.Sync) { w.store = s }),
 		{Name: "worth", Run: func(ctx context.Context) error {
 			return daemon.Every(worthEvery, func(now time.Time) { w.weigh(ctx, now) })(ctx)
 		}},
 	}
+}
+
+// follow takes another program's word over, and weighs it.
+func follow[T any](w *worth, file string, take func(*T)) daemon.Task {
+	return daemon.Task{Name: file, Run: func(ctx context.Context) error {
+		return wirefile.Follow(ctx, w.env.Run, file, func(said *T) {
+			w.mu.Lock()
+			take(said)
+			w.mu.Unlock()
+			w.weigh(ctx, time.Now())
+		}, func(err error) { w.env.Log.Warn("read the other programs' word", "err", err) })
+	}}
 }
 
 // weigh judges the facts and gives the groups their priority, if it changed.
