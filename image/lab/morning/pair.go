@@ -71,7 +71,24 @@ const (
 	usesProvider = `(?m)^ *isp-[ab] +\* +up `
 )
 
+// calm is how long lines that have come up must last until a box counts them
+// (failoverd/fitness.Better), and some: emulated boxes find theirs at times that lie
+// far apart, and the better one of the moment has the address.
+const calm = 40 * time.Second
+
 func (m *Morning) standBy(ctx context.Context) error {
+	if m.Clinic.Slow {
+		for _, b := range []Box{m.Box, m.Second.Box} {
+			if err := shows(ctx, b, usesProvider); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(calm):
+		}
+	}
 	if err := shows(ctx, m.Box, hasAddress); err != nil {
 		return err
 	}
