@@ -94,7 +94,8 @@ func (w *world) startStock(bin string) {
 // stockTunnel starts wireguard-go as dev in space; its endpoint may be "".
 func (w *world) stockTunnel(bin string, space *netns.Space, dev, key, port, peer, allowed, endpoint, mark string) {
 	w.t.Helper()
-	w.start(proc.Spec{Name: dev, Space: space, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}})
+	p := w.start(proc.Spec{Name: dev, Space: space, Args: []string{filepath.Join(bin, "wireguard-go"), "-f", dev}, Env: []string{"LOG_LEVEL=verbose"}})
+	w.must(p.WaitLine(w.t.Context(), "UAPI listener started"))
 	file := filepath.Join(w.dir, dev+".key")
 	w.must(os.WriteFile(file, []byte(key), 0o600))
 	args := []string{"wg", "set", dev, "private-key", file, "listen-port", port, "fwmark", mark, "peer", peer, "allowed-ips", allowed}

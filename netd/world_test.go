@@ -205,6 +205,8 @@ func (w *world) startPeer(bin string, e farEnd) peer {
 			w.t.Logf("%s:\n%s", e.name, p.Tail(20))
 		}
 	})
+	// Asked before it listens, wg takes its socket for a dead program's and removes it.
+	w.must(p.WaitLine(w.t.Context(), "UAPI listener started"))
 	file := filepath.Join(w.dir, e.name+".key")
 	w.must(os.WriteFile(file, []byte(key), 0o600))
 	args := []string{"wg", "set", dev, "private-key", file, "listen-port", e.port, "peer", boxPub, "allowed-ips", cmp.Or(e.inner, "10.99.0.2") + "/32"}
