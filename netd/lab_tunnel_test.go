@@ -202,8 +202,8 @@ add rule ip narrow out icmp type destination-unreachable drop`)
 	w.wait(w.box, "sh", "-c", "ip link show cg-hub | grep -q 'mtu 1328 '")
 	w.wait(w.pc, "ping", "-c", "1", "-W", "2", "-s", "1300", "10.98.1.10") // 1328 bytes
 	w.startIperf()
-	w.run(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M")
-	w.run(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M", "-R")
+	w.wait(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M")
+	w.wait(w.pc, "iperf3", "-c", "10.98.1.10", "-n", "2M", "-R") // its server may not be done with the first yet
 	if n := w.await("state", func(*wire.Net) bool { return true }); w.states(n) != allUp {
 		t.Errorf("got %s", w.states(n))
 	}
