@@ -7,6 +7,7 @@ import (
 	"clinicgate/syncd/handin"
 	"clinicgate/syncd/register"
 	"clinicgate/syncd/serve"
+	"clinicgate/syncd/submission"
 )
 
 // handIns adds the way in for new FHIR resources, if some destination takes them.
@@ -22,4 +23,12 @@ func (s *state) handIns(mux *http.ServeMux, records http.Handler) {
 		o.Devices = s.cfg.Uploads.Devices
 	}
 	handin.New(o).Register(mux, records)
+}
+
+// creates are the types that may be handed in by themselves.
+func (s *state) creates() []string {
+	if !s.cfg.TakesFHIR() {
+		return nil
+	}
+	return submission.Alone()
 }

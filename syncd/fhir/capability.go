@@ -7,8 +7,9 @@ import (
 )
 
 // Capability is the CapabilityStatement of the gateway: what it does, and no
-// more. date is the start of the program; self its base URL.
-func Capability(self, software string, date time.Time) []byte {
+// more. date is the start of the program; self its base URL. creates are the types
+// that may be handed in new; none: records are only read.
+func Capability(self, software string, date time.Time, creates ...string) []byte {
 	var resources []capResource
 	for _, t := range types {
 		r := capResource{
@@ -18,6 +19,9 @@ func Capability(self, software string, date time.Time) []byte {
 		if slices.Contains(Searchable(), t) {
 			r.Interaction = append(r.Interaction, capCode{"search-type"})
 			r.takes(t)
+		}
+		if slices.Contains(creates, t) {
+			r.Interaction = append(r.Interaction, capCode{"create"})
 		}
 		switch t {
 		case "AuditEvent": // a patient's own
@@ -43,9 +47,9 @@ func Capability(self, software string, date time.Time) []byte {
 		Format:      []string{"application/fhir+json", "json"},
 		Rest: []capRest{{
 			Mode: "server",
-			Documentation: "Read only. If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
+			Documentation: writing(creates) + " If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
 				"patients, by GET or by POST to _search; it answers all matches, or pages of _count in the order of _sort. Unknown " +
-				"parameters are refused, or left out and named with Prefer: handling=lenient. A batch or transaction holds reads alone.",
+				"parameters are refused, or left out and named with Prefer: handling=lenient. A batch holds reads alone.",
 			Interaction: []capCode{{"batch"}, {"transaction"}},
 			Security: capSecurity{
 				Description: "Mutual TLS with a certificate of the clinic's devices, and a bearer token of a live card session bound to it.",
@@ -54,6 +58,15 @@ func Capability(self, software string, date time.Time) []byte {
 		}},
 	})
 	return data
+}
+
+// writing says in words what may be written.
+func writing(creates []string) string {
+	if len(creates) == 0 {
+		return "Read only; a transaction, too, holds reads alone."
+	}
+	return "Records are read; new resources are taken by create, or in a transaction that holds creates alone, and answered 202: " +
+		"they are kept durably under the id they are given and are on their way to the EHR."
 }
 
 type capability struct {

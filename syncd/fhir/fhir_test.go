@@ -152,6 +152,10 @@ func TestCapability(t *testing.T) {
 	if c.ResourceType != "CapabilityStatement" || c.FHIRVersion != "4.0.1" || len(c.Rest[0].Resource) != len(types) {
 		t.Fatalf("got %+v", c)
 	}
+	both := string(Capability("x", "1", time.Now(), "Media"))
+	if n := strings.Count(both, `"create"`); n != 1 || strings.Contains(both, "Read only") {
+		t.Errorf("%d types may be created, want one", n)
+	}
 	// What is promised is what ParseSearch takes.
 	for _, r := range c.Rest[0].Resource {
 		if r.Type == "AuditEvent" { // from the trail, not from the EHR
