@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"net"
+	"net/http"
 
 	"golang.org/x/net/netutil"
 
@@ -29,13 +30,16 @@ func (s *state) apps() []daemon.Task {
 		}
 		return nil
 	}}
+	mux := http.NewServeMux()
+	mux.Handle("/", h)
+	s.looking(mux, h)
 	return []daemon.Task{s.endpoint("records for programs", s.cfg.Apps.Listen, func() (serving, error) {
 		conf, err := serve.OpenTLS(s.env.Secrets)
 		if err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context, l net.Listener) error {
-			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), h, s.env.Log)
+			return serve.HTTP(ctx, tls.NewListener(netutil.LimitListener(l, maxConns), conf), mux, s.env.Log)
 		}, nil
 	})}
 }

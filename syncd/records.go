@@ -57,10 +57,11 @@ func (s *state) reader(fresh time.Duration) *cache.Reader {
 	return &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
 }
 
-// paths are the records, and beside them uploads if the site takes any.
-func (s *state) paths(records http.Handler) http.Handler {
+// paths are the records, and beside them ECGs, and uploads if the site takes any.
+func (s *state) paths(records *serve.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", records)
+	s.looking(mux, records)
 	s.handIns(mux, records)
 	s.doctorsRoutes(mux)
 	if s.cfg.Uploads == nil {

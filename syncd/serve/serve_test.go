@@ -91,16 +91,20 @@ func (d *desk) hash() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func (d *desk) roster() *grant.Roster {
+func (d *desk) card() *wire.Card {
 	point, err := d.key.PublicKey.Bytes()
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	b64 := base64.RawURLEncoding.EncodeToString
-	r, err := grant.NewRoster(&wire.Card{
+	return &wire.Card{
 		Keys:     wire.JWKS{Keys: []wire.JWK{{Kty: "EC", Crv: "P-256", Kid: "k", X: b64(point[1:33]), Y: b64(point[33:])}}},
 		Sessions: []wire.Session{{ID: "s1", Role: d.role, Subject: "Practitioner/1", Room: "r1", CertHash: d.hash(), Patient: d.patient, PIN: d.patient != ""}},
-	})
+	}
+}
+
+func (d *desk) roster() *grant.Roster {
+	r, err := grant.NewRoster(d.card())
 	if err != nil {
 		d.t.Fatal(err)
 	}
