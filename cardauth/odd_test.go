@@ -20,10 +20,11 @@ func TestCardsOfOtherMakes(t *testing.T) {
 		odd pivcard.Oddities
 		alg pivcard.Algorithm
 	}{
-		"no historical bytes": {"3b80800101", pivcard.Oddities{BareSelect: true}, pivcard.P256},
-		"of a contactless":    {"3b8f8001804f0ca000000306030001000000006a", pivcard.Oddities{NoForget: true}, pivcard.P384},
-		"T=0 alone":           {"3b0441545231", pivcard.Oddities{T0: true}, pivcard.RSA2048},
-		"PIN always":          {"3b0441545231", pivcard.Oddities{T0: true, BareSelect: true, PINAlways: true, Wrong: 0x6A80}, pivcard.P256},
+		"no historical bytes":  {"3b80800101", pivcard.Oddities{BareSelect: true}, pivcard.P256},
+		"of a contactless":     {"3b8f8001804f0ca000000306030001000000006a", pivcard.Oddities{NoForget: true}, pivcard.P384},
+		"T=0 alone":            {"3b0441545231", pivcard.Oddities{T0: true, T0Strict: true}, pivcard.RSA2048},
+		"nothing as it should": {"3b8f8001804f0ca000000306030001000000006a", pivcard.Oddities{NoChain: true, ShortAID: true, GlobalPIN: true, Gone: true, PackedMute: true, BareSelect: true}, pivcard.RSA2048},
+		"PIN always":           {"3b0441545231", pivcard.Oddities{T0: true, BareSelect: true, PINAlways: true, Wrong: 0x6A80}, pivcard.P256},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d.t = t

@@ -38,6 +38,24 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+func TestForT0(t *testing.T) {
+	for cmd, want := range map[string]string{
+		"0020FF80":         "0020FF8000",
+		"00C0000010":       "00C0000010",
+		"0020008002AABB":   "0020008002AABB",
+		"00CB3FFF02AABB00": "00CB3FFF02AABB",
+		"00CB3FFF00000100": "00CB3FFF00000100", // extended: left alone
+	} {
+		raw, err := hex.DecodeString(cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.ToUpper(hex.EncodeToString(ForT0(raw))); got != want || strings.ToUpper(hex.EncodeToString(raw)) != cmd {
+			t.Errorf("%s: got %s, want %s", cmd, got, want)
+		}
+	}
+}
+
 // A script is a card that answers in order and remembers what it was sent.
 type script struct {
 	answers []string
@@ -70,8 +88,12 @@ func TestExchange(t *testing.T) {
 		{"wrong Le for ever", Command{0, 0xCB, 0, 0, nil, 256}, []string{"6C03", "6C04"}, []string{"00CB000000", "00CB000003"}, "", 0x6C04},
 		{"chained", Command{0, 0x87, 7, 0x9A, bytes.Repeat([]byte{0xAA}, 256), 256}, []string{"9000", "05 9000"},
 			[]string{"1087079AFF" + strings.Repeat("AA", 255), "0087079A01AA00"}, "05", OK},
-		{"chain refused", Command{0, 0x87, 7, 0x9A, make([]byte, 256), 256}, []string{"6884"},
-			[]string{"1087079AFF" + strings.Repeat("00", 255)}, "", 0x6884},
+		{"no chaining", Command{0, 0x87, 7, 0x9A, make([]byte, 256), 256}, []string{"6884", "05 9000"},
+			[]string{"1087079AFF" + strings.Repeat("00", 255), "0087079A000100" + strings.Repeat("00", 256) + "0100"}, "05", OK},
+		{"neither chaining nor extended", Command{0, 0x87, 7, 0x9A, make([]byte, 256), 256}, []string{"6E00", "6700"},
+			[]string{"1087079AFF" + strings.Repeat("00", 255), "0087079A000100" + strings.Repeat("00", 256) + "0100"}, "", WrongLength},
+		{"chain refused", Command{0, 0x87, 7, 0x9A, make([]byte, 256), 256}, []string{"6982"},
+			[]string{"1087079AFF" + strings.Repeat("00", 255)}, "", NotSatisfied},
 		{"refused", Command{0, 0x20, 0, 0x80, nil, 0}, []string{"63C2"}, []string{"00200080"}, "", 0x63C2},
 	} {
 		s := &script{}

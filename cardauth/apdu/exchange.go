@@ -24,13 +24,17 @@ var ErrEndless = errors.New("card's answer does not end")
 const claChain = 0x10
 
 // Exchange sends a command and returns the card's whole answer. Data longer than
-// 255 bytes goes in chained commands, which every PIV card takes; an answer in
+// 255 bytes goes in chained commands, which every PIV card should take, and to one
+// that says it does not in one of extended length; an answer in
 // pieces (61xx) is fetched with GET RESPONSE; 6Cxx is obeyed once. The bytes sent
 // are wiped. An error says the exchange broke, a bad status word is no error.
 func Exchange(t Transport, c Command) (Response, error) {
-	for len(c.Data) > maxShortData {
+	for first := true; len(c.Data) > maxShortData; first = false {
 		part := Command{c.Class | claChain, c.Ins, c.P1, c.P2, c.Data[:maxShortData], 0}
 		r, err := once(t, part)
+		if first && err == nil && (r.Status == NoChaining || r.Status == UnknownClass) {
+			break
+		}
 		if err != nil || r.Status != OK {
 			return r, err
 		}

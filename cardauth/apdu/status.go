@@ -10,8 +10,10 @@ const (
 	OK                Status = 0x9000
 	NotVerified       Status = 0x6300 // a wrong secret, without a count
 	WrongLength       Status = 0x6700
+	NoChaining        Status = 0x6884
 	NotSatisfied      Status = 0x6982 // security status: show the PIN first
 	Blocked           Status = 0x6983 // authentication method blocked
+	Invalidated       Status = 0x6984 // reference data not usable: of a PIN, that it is blocked
 	ConditionsOfUse   Status = 0x6985
 	WrongData         Status = 0x6A80
 	NotSupported      Status = 0x6A81
@@ -31,10 +33,10 @@ var meanings = map[Status]string{
 	0x6881:            "logical channel not supported",
 	0x6882:            "secure messaging not supported",
 	0x6883:            "last command of the chain expected",
-	0x6884:            "command chaining not supported",
+	NoChaining:        "command chaining not supported",
 	NotSatisfied:      "security status not satisfied",
 	Blocked:           "authentication method blocked",
-	0x6984:            "reference data not usable",
+	Invalidated:       "reference data not usable",
 	ConditionsOfUse:   "conditions of use not satisfied",
 	0x6986:            "command not allowed",
 	WrongData:         "wrong parameters in the data field",

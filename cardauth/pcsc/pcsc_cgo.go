@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/ebfe/scard"
+
+	"clinicgate/cardauth/apdu"
 )
 
 // A Card is a card we hold. It belongs to one goroutine and has a context, and so
@@ -55,6 +57,9 @@ func (c *Card) take() error {
 func (c *Card) Transmit(cmd []byte) ([]byte, error) {
 	if len(cmd) == 0 { // scard would panic
 		return nil, errors.New("transmit: empty command")
+	}
+	if c.card.ActiveProtocol() == scard.ProtocolT0 {
+		cmd = apdu.ForT0(cmd)
 	}
 	resp, err := c.card.Transmit(cmd)
 	if err != nil {

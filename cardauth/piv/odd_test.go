@@ -30,6 +30,10 @@ func TestCardsOfOtherMakes(t *testing.T) {
 		"6A80 always":            {odd: pivcard.Oddities{Wrong: 0x6A80, Count: 0x6A80}, tries: pin.Unknown, left: pin.Unknown},
 		"6700 for the question":  {odd: pivcard.Oddities{Count: 0x6700}, tries: pin.Unknown, left: 2},
 		"6A86 for the question":  {odd: pivcard.Oddities{Count: 0x6A86}, tries: pin.Unknown, left: 2},
+		"9 bytes of identifier":  {odd: pivcard.Oddities{ShortAID: true}, tries: 3, left: 2},
+		"6984 once blocked":      {odd: pivcard.Oddities{Gone: true}, tries: 3, left: 2},
+		"global PIN":             {odd: pivcard.Oddities{GlobalPIN: true}, tries: 3, left: 2},
+		"T=0 to the letter":      {odd: pivcard.Oddities{T0: true, T0Strict: true}, tries: 3, left: 2},
 		"6A88 for what is empty": {odd: pivcard.Oddities{Missing: 0x6A88}, tries: 3, left: 2},
 		"9000 for what is empty": {odd: pivcard.Oddities{Missing: 0x9000}, tries: 3, left: 2},
 	} {
@@ -66,15 +70,24 @@ func TestCardsOfOtherMakes(t *testing.T) {
 	}
 }
 
-// Each kind of key works on a T=0 card too, where its long answers come in pieces.
-func TestKeysOverT0(t *testing.T) {
+// Each kind of key works on a T=0 card too, where its long answers come in pieces, and
+// on one that knows no chaining; certificates may be packed without a word.
+func TestKeysOfOtherMakes(t *testing.T) {
+	for name, odd := range map[string]pivcard.Oddities{
+		"T=0": {T0: true}, "T=0 to the letter": {T0: true, T0Strict: true}, "no chaining": {NoChain: true}, "packed": {PackedMute: true},
+	} {
+		t.Run(name, func(t *testing.T) { keysOf(t, odd) })
+	}
+}
+
+func keysOf(t *testing.T, odd pivcard.Oddities) {
 	w, err := pki.New(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, alg := range map[string]pivcard.Algorithm{"P-256": pivcard.P256, "P-384": pivcard.P384, "RSA-2048": pivcard.RSA2048} {
 		t.Run(name, func(t *testing.T) {
-			raw, c := selected(t, pivcard.WithKey(0x9A, alg), pivcard.WithOddities(pivcard.Oddities{T0: true}))
+			raw, c := selected(t, pivcard.WithKey(0x9A, alg), pivcard.WithOddities(odd))
 			der, err := w.Professionals.CardCertificate(pki.Person{Name: "A", Registration: "1"}, 0x9A, raw.Public(0x9A))
 			if err == nil {
 				err = raw.PutCertificate(0x9A, der)

@@ -8,13 +8,17 @@ import (
 	"clinicgate/cardauth/pin"
 )
 
-// pinReference is the PIV application PIN (part 1, table 4a).
-const pinReference = 0x80
+// References of PINs (part 1, table 4a). A card has the PIV application's or, if that
+// is not there, the one of all its applications.
+const (
+	applicationPIN = 0x80
+	globalPIN      = 0x00
+)
 
 // Forget makes the card forget that a PIN was shown. Cards before SP 800-73-4
 // don't know the command; for them a reset does it.
 func (c *Card) Forget() error {
-	_, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P1: 0xFF, P2: pinReference})
+	_, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P1: 0xFF, P2: c.reference})
 	if err != nil {
 		return fmt.Errorf("forget PIN: %w", err)
 	}
@@ -28,7 +32,11 @@ func (c *Card) Tries() (int, error) {
 	if err := c.Forget(); err != nil {
 		return 0, err
 	}
-	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: pinReference})
+	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: c.reference})
+	if err == nil && r.Status == apdu.ReferenceNotFound && c.reference == applicationPIN {
+		c.reference = globalPIN
+		return c.Tries()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("ask PIN tries: %w", err)
 	}
@@ -36,7 +44,7 @@ func (c *Card) Tries() (int, error) {
 		return n, nil
 	}
 	switch r.Status {
-	case apdu.Blocked:
+	case apdu.Blocked, apdu.Invalidated:
 		return 0, nil
 	case apdu.OK, apdu.NotVerified, apdu.WrongLength, apdu.WrongData, apdu.NotSupported, apdu.WrongParameters:
 		// How cards say that they don't answer this question.
@@ -54,7 +62,7 @@ func (c *Card) Verify(digits []byte) error {
 	}
 	block := [8]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
 	copy(block[:], digits)
-	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: pinReference, Data: block[:]})
+	r, err := apdu.Exchange(c.t, apdu.Command{Ins: 0x20, P2: c.reference, Data: block[:]})
 	clear(block[:])
 	if err != nil {
 		return fmt.Errorf("verify PIN: %w", err)
@@ -64,7 +72,7 @@ func (c *Card) Verify(digits []byte) error {
 
 // VerifyBy has the reader's own keys fill in the PIN.
 func (c *Card) VerifyBy(pad func([]byte) ([]byte, error)) error {
-	cmd := []byte{0, 0x20, 0, pinReference, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
+	cmd := []byte{0, 0x20, 0, c.reference, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}
 	answer, err := pad(cmd)
 	if err != nil {
 		return fmt.Errorf("verify PIN at the reader: %w", err)
@@ -87,7 +95,7 @@ func (c *Card) verdict(said apdu.Status) error {
 	switch said {
 	case apdu.OK:
 		return nil
-	case apdu.Blocked, apdu.WrongData, apdu.NotVerified:
+	case apdu.Blocked, apdu.Invalidated, apdu.WrongData, apdu.NotVerified:
 		return c.refused(said)
 	}
 	return &apdu.StatusError{Act: "verify PIN", Status: said}
@@ -105,7 +113,7 @@ func (c *Card) refused(said apdu.Status) error {
 	switch {
 	case err == nil && left > 0:
 		return &pin.Wrong{Left: left}
-	case err == nil && left == 0, said == apdu.Blocked:
+	case err == nil && left == 0, said == apdu.Blocked, said == apdu.Invalidated:
 		return pin.ErrBlocked
 	}
 	return &pin.Wrong{Left: pin.Unknown}

@@ -53,22 +53,30 @@ var (
 )
 
 // aid is the PIV application with its version, 1.0; the shorter form makes some
-// cards answer without a template.
+// cards answer without a template, and a few know no other.
 var aid = []byte{0xA0, 0, 0, 3, 8, 0, 0, 0x10, 0, 1, 0}
+
+const unversioned = 9 // bytes of it without the version
 
 // A Card is a card whose PIV application is selected. It belongs to one
 // goroutine.
-type Card struct{ t apdu.Transport }
+type Card struct {
+	t         apdu.Transport
+	reference byte // of the PIN that opens its keys
+}
 
 // Select chooses the PIV application on the card behind t.
 func Select(t apdu.Transport) (*Card, error) {
 	r, err := apdu.Exchange(t, apdu.Command{Ins: 0xA4, P1: 4, Data: aid, Ne: 256})
+	if err == nil && r.Status == apdu.NotFound {
+		r, err = apdu.Exchange(t, apdu.Command{Ins: 0xA4, P1: 4, Data: aid[:unversioned], Ne: 256})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("select PIV: %w", err)
 	}
 	switch r.Status {
 	case apdu.OK:
-		return &Card{t}, nil
+		return &Card{t, applicationPIN}, nil
 	case apdu.NotFound, apdu.UnknownIns, apdu.UnknownClass, apdu.NotSupported, apdu.ConditionsOfUse:
 		return nil, fmt.Errorf("%w: select PIV: card says %v", ErrNotPIV, r.Status)
 	}
@@ -119,7 +127,9 @@ func parseCertificate(object []byte) (*x509.Certificate, error) {
 		return nil, err
 	}
 	info, err := find(inner, 0x71)
-	if err == nil && len(info) == 1 && info[0]&1 != 0 {
+	packed := err == nil && len(info) == 1 && info[0]&1 != 0
+	// Some cards pack it and don't say so; no certificate begins like gzip.
+	if packed || bytes.HasPrefix(der, []byte{0x1F, 0x8B}) {
 		if der, err = gunzip(der); err != nil {
 			return nil, err
 		}

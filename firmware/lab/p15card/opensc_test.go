@@ -46,7 +46,7 @@ func TestOpenSC(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out string
-	for end := time.Now().Add(2 * time.Second); ; time.Sleep(500 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		if out, err = d.Run("pkcs15-tool", "--dump"); err == nil || time.Now().After(end) {
 			break
 		}

@@ -33,8 +33,15 @@ func unpadded(pin string) string {
 // verify is VERIFY (part 2 §3.2.1): with a PIN, without one (how many tries are
 // left?), or with P1 FF (forget that the PIN was shown).
 func (c *Card) verify(p1, p2 byte, data []byte) int {
+	ref, blocked := byte(refPIN), swBlocked
+	if c.odd.GlobalPIN {
+		ref = 0
+	}
+	if c.odd.Gone {
+		blocked = swInvalidated
+	}
 	switch {
-	case p2 != refPIN:
+	case p2 != ref:
 		return swReference
 	case p1 == 0xFF && c.odd.NoForget:
 		return swParameters
@@ -48,7 +55,7 @@ func (c *Card) verify(p1, p2 byte, data []byte) int {
 	case len(data) == 0 && c.odd.Count != 0:
 		return c.odd.Count
 	case len(data) == 0 && c.tries == 0:
-		return swBlocked
+		return blocked
 	case len(data) == 0:
 		return swTries | c.tries
 	}
@@ -58,6 +65,9 @@ func (c *Card) verify(p1, p2 byte, data []byte) int {
 // show compares a PIN with the card's and counts.
 func (c *Card) show(pin string) int {
 	want, _ := padded(c.pin)
+	if c.tries == 0 && c.odd.Gone {
+		return swInvalidated
+	}
 	if c.tries == 0 {
 		return swBlocked
 	}

@@ -6,6 +6,8 @@
 package pivcard
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -192,6 +194,17 @@ func (c *Card) PutCertificate(slot byte, der []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.odd.PackedMute {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write(der); err != nil {
+			return err
+		}
+		if err := z.Close(); err != nil {
+			return err
+		}
+		der = packed.Bytes()
+	}
 	content := append(tlv(0x70, der), tlv(0x71, []byte{0})...)
 	c.objects[tag] = tlv(0x53, append(content, tlv(0xFE, nil)...))
 	return nil

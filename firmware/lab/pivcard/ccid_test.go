@@ -23,7 +23,7 @@ type qemuEnd struct {
 
 func (q qemuEnd) want(kind uint32) []byte {
 	q.t.Helper()
-	_ = q.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = q.SetReadDeadline(time.Now().Add(30 * time.Second))
 	var hdr [12]byte
 	if _, err := io.ReadFull(q, hdr[:]); err != nil {
 		q.t.Fatalf("waiting for message %d: %v", kind, err)

@@ -13,7 +13,9 @@ const (
 	swWrongLe          = 0x6C00 // low byte: how much there is
 	swLength           = 0x6700
 	swLastOfChain      = 0x6883
+	swNoChain          = 0x6884
 	swSecurity         = 0x6982
+	swInvalidated      = 0x6984
 	swBlocked          = 0x6983
 	swNoCondition      = 0x6985
 	swData             = 0x6A80
@@ -110,6 +112,12 @@ func (c *Card) transmit(apdu []byte) []byte {
 	cmd, ok := parse(apdu)
 	if !ok {
 		return answer(nil, swLength)
+	}
+	if c.odd.T0Strict && (len(apdu) == 4 || len(cmd.data) > 0 && cmd.ne > 0) {
+		return answer(nil, swLength)
+	}
+	if c.odd.NoChain && cmd.hdr[0]&claChain != 0 {
+		return answer(nil, swNoChain)
 	}
 	if cmd.hdr[0]&^claChain != 0 {
 		return answer(nil, swClass)

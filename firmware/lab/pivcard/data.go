@@ -16,6 +16,9 @@ func (c *Card) doSelect(cmd command) ([]byte, int) {
 		return nil, swParameters
 	}
 	n := len(cmd.data)
+	if c.odd.ShortAID && n > 9 {
+		return nil, swNotFound
+	}
 	if n < 5 || n > len(aid) || !bytes.Equal(cmd.data, aid[:n]) {
 		return nil, swNotFound
 	}

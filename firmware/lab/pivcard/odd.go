@@ -9,6 +9,12 @@ type Oddities struct {
 	PINAlways  bool // the key in slot 9A wants the PIN each time, as that in 9C does
 	Wrong      int  // status word for a wrong PIN in place of 63Cx
 	Count      int  // status word for the question how many tries are left
+	T0Strict   bool // with T0: a case 4 command with Le, or case 1 without a fifth byte, is 6700
+	NoChain    bool // chained commands are refused, those of extended length taken
+	ShortAID   bool // the application is known by its identifier without version alone
+	GlobalPIN  bool // the PIN is the one of all applications, reference 00
+	Gone       bool // a blocked PIN is 6984
+	PackedMute bool // certificates are packed by gzip and not marked so
 	Missing    int  // status word for a data object that is not there, in place of 6A82
 	ATR        []byte
 }
@@ -23,6 +29,9 @@ func WithOddities(o Oddities) Option {
 		return nil
 	}
 }
+
+// SpeaksT0 says that the card knows no other protocol than T=0.
+func (c *Card) SpeaksT0() bool { return c.odd.T0 }
 
 // Without takes a data object away, such as the discovery object 7E. It is for a
 // card that is ready: New puts them in.

@@ -78,7 +78,7 @@ func TestOpenSC(t *testing.T) {
 func waitReader(t *testing.T, d *pcscd.Daemon, want string) {
 	t.Helper()
 	var out string
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if out, _ = d.Run("opensc-tool", "--atr", "--reader", "0"); strings.Contains(out, want) {
 			return
 		}

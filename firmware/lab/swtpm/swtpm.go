@@ -27,7 +27,7 @@ func Start(tb testing.TB, dir string) net.Conn {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		c, err := net.Dial("unix", sock)
 		if err == nil {
 			tb.Cleanup(func() { c.Close() })
