@@ -17,8 +17,17 @@ import (
 // a card that hangs must hold up nobody else.
 type Card struct {
 	ctx    *scard.Context
-	card   *scard.Card
+	card   handle
 	broken bool
+}
+
+// A handle is what PC/SC gives for a card; *scard.Card is one.
+type handle interface {
+	Transmit([]byte) ([]byte, error)
+	Control(code uint32, in []byte) ([]byte, error)
+	ActiveProtocol() scard.Protocol
+	Reconnect(scard.ShareMode, scard.Protocol, scard.Disposition) error
+	Disconnect(scard.Disposition) error
 }
 
 // Connect takes the card in a reader, with nobody else allowed, and resets it: a

@@ -121,20 +121,44 @@ func object(v asn1.RawValue) (common, class, typ []asn1.RawValue, err error) {
 	return common, class, typ, err
 }
 
-// readKeys reads PrKDF (§8.4): RSA keys and, in [0], EC keys.
-func (c *Card) readKeys(data []byte) error {
+// each takes a directory's objects apart, those that fit, and hands on their parts.
+// Those of certificates and PINs begin with an id.
+func each(data []byte, fits func(asn1.RawValue) bool, take func(common, class, typ []asn1.RawValue) error) error {
 	all, err := elements(data)
 	if err != nil {
 		return err
 	}
 	for _, v := range all {
-		if v.Tag != asn1.TagSequence && (v.Class != asn1.ClassContextSpecific || v.Tag != 0) {
+		if !fits(v) {
 			continue
 		}
-		common, class, _, err := object(v)
+		common, class, typ, err := object(v)
+		if err == nil {
+			err = take(common, class, typ)
+		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func isSequence(v asn1.RawValue) bool { return v.Tag == asn1.TagSequence }
+
+// idIn is the id that a class's attributes begin with.
+func idIn(class []asn1.RawValue) ([]byte, bool) {
+	if len(class) == 0 || class[0].Tag != asn1.TagOctetString {
+		return nil, false
+	}
+	return class[0].Bytes, true
+}
+
+// readKeys reads PrKDF (§8.4): RSA keys and, in [0], EC keys.
+func (c *Card) readKeys(data []byte) error {
+	fits := func(v asn1.RawValue) bool {
+		return isSequence(v) || v.Class == asn1.ClassContextSpecific && v.Tag == 0
+	}
+	return each(data, fits, func(common, class, _ []asn1.RawValue) error {
 		var k key
 		for _, x := range common {
 			if x.Class == asn1.ClassUniversal && x.Tag == asn1.TagOctetString {
@@ -145,8 +169,8 @@ func (c *Card) readKeys(data []byte) error {
 			return err
 		}
 		c.keys = append(c.keys, k)
-	}
-	return nil
+		return nil
+	})
 }
 
 // class reads the attributes of a key's class: id, usage, and behind optional ones
@@ -169,48 +193,28 @@ func (k *key) class(parts []asn1.RawValue) error {
 
 // readCertificates reads CDF (§8.7).
 func (c *Card) readCertificates(data []byte) error {
-	all, err := elements(data)
-	if err != nil {
-		return err
-	}
-	for _, v := range all {
-		if v.Tag != asn1.TagSequence {
-			continue
-		}
-		_, class, typ, err := object(v)
-		if err != nil {
-			return err
-		}
-		if len(class) == 0 || class[0].Tag != asn1.TagOctetString || len(typ) == 0 {
+	return each(data, isSequence, func(_, class, typ []asn1.RawValue) error {
+		id, ok := idIn(class)
+		if !ok || len(typ) == 0 {
 			return fmt.Errorf("%w: a certificate without id or value", errFile)
 		}
 		path, err := pathIn(typ[0].FullBytes)
 		if err != nil {
 			return err
 		}
-		c.certs = append(c.certs, certificate{id: class[0].Bytes, path: path})
-	}
-	return nil
+		c.certs = append(c.certs, certificate{id: id, path: path})
+		return nil
+	})
 }
 
 // readPINs reads AODF (§8.9).
 func (c *Card) readPINs(data []byte) error {
-	all, err := elements(data)
-	if err != nil {
-		return err
-	}
-	for _, v := range all {
-		if v.Tag != asn1.TagSequence {
-			continue
-		}
-		_, class, typ, err := object(v)
-		if err != nil {
-			return err
-		}
-		if len(class) == 0 || class[0].Tag != asn1.TagOctetString || len(typ) < 4 {
+	return each(data, isSequence, func(_, class, typ []asn1.RawValue) error {
+		id, ok := idIn(class)
+		if !ok || len(typ) < 4 {
 			return fmt.Errorf("%w: a PIN without id or attributes", errFile)
 		}
-		p := pinObject{id: class[0].Bytes, pad: 0xFF}
+		p := pinObject{id: id, pad: 0xFF}
 		if _, err := asn1.Unmarshal(typ[3].FullBytes, &p.stored); err != nil {
 			return fmt.Errorf("%w: a PIN's length: %w", errFile, err)
 		}
@@ -223,8 +227,8 @@ func (c *Card) readPINs(data []byte) error {
 			}
 		}
 		c.pins = append(c.pins, p)
-	}
-	return nil
+		return nil
+	})
 }
 
 // algorithm is what MANAGE SECURITY ENVIRONMENT is told for a kind of key.
