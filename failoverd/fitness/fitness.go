@@ -110,28 +110,33 @@ func Flaws(f Facts) (all []Flaw) {
 	return all
 }
 
-// Damping: how long a flaw must last to count, and to be over.
+// Damping: how long a flaw must last to count, and to be over. Starts is how long a box
+// that starts may take to find its internet lines.
 const (
 	Worse  = 3 * time.Second
 	Better = 30 * time.Second
+	Starts = 2 * time.Minute
 )
 
 // A Judge damps the flaws. The zero value has seen none.
 type Judge struct {
 	counts map[string]Flaw      // what counts
 	since  map[string]time.Time // since when the present state differs from what counts
+	lines  bool                 // all internet lines have worked together since the start
+	start  time.Time
 }
 
 // Judge takes the facts in and returns the flaws that count, in the order Flaws has,
 // and when to ask again at the latest; the zero time: when the facts change.
 func (j *Judge) Judge(now time.Time, f Facts) (counting []Flaw, again time.Time) {
 	if j.counts == nil {
-		j.counts, j.since = map[string]Flaw{}, map[string]time.Time{}
+		j.counts, j.since, j.start = map[string]Flaw{}, map[string]time.Time{}, now
 	}
 	seen := map[string]Flaw{}
 	for _, flaw := range Flaws(f) {
 		seen[flaw.Name] = flaw
 	}
+	j.lines = j.lines || f.Net == Runs && f.Uplinks > 0 && f.Usable == f.Uplinks && j.counts["uplinks"].Handicap == 0
 	for _, name := range [...]string{"net", "uplinks", "sync", "disk", "heat"} {
 		old, new := j.counts[name], seen[name]
 		switch {
@@ -150,7 +155,9 @@ func (j *Judge) Judge(now time.Time, f Facts) (counting []Flaw, again time.Time)
 	return counting, again
 }
 
-// move lets a change count when it has lasted; else it returns when it will have.
+// move lets a change count when it has lasted; else it returns when it will have. Lines
+// that come up for the first time do not flap: a box that has just started would be
+// held back for nothing, and the address go to and fro.
 func (j *Judge) move(now time.Time, name string, old, new Flaw) time.Time {
 	since, moving := j.since[name]
 	if !moving {
@@ -158,7 +165,7 @@ func (j *Judge) move(now time.Time, name string, old, new Flaw) time.Time {
 		j.since[name] = now
 	}
 	due := since.Add(Worse)
-	if new.Handicap < old.Handicap {
+	if new.Handicap < old.Handicap && (name != "uplinks" || j.lines || now.Sub(j.start) > Starts) {
 		due = since.Add(Better)
 	}
 	if now.Before(due) {
