@@ -115,12 +115,17 @@ func (g *group) run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		// A timer that is set anew before it has fired never does: what is due is done
+		// here, however fast packets come in.
+		if g.wait(time.Now()) <= 0 {
+			g.tick()
+		}
 		now := time.Now()
 		g.convict(now)
 		g.faults.expire(now)
 		g.tellCable(now)
 		g.show()
-		timer.Reset(wait(g.router.Deadline(), g.unshown, g.renewal(), g.wantsWatch(), g.suspects.next(), g.mayBeFree(now)))
+		timer.Reset(g.wait(time.Now()))
 		select {
 		case <-ctx.Done():
 			g.step(vrrp.Stop{Reason: "failoverd stops"})
@@ -143,16 +148,26 @@ func (g *group) run(ctx context.Context) error {
 		case f := <-g.orders:
 			f()
 		case <-timer.C:
-			g.drain()
-			now := time.Now()
-			g.watch(now)
-			g.step(vrrp.Tick{Bar: g.bar(now)})
-			g.rejoin()
-			g.reconsider()
-			if at := g.renewal(); !at.IsZero() && !time.Now().Before(at) {
-				g.look()
-			}
+			g.tick()
 		}
+	}
+}
+
+// wait is the time until something is due.
+func (g *group) wait(now time.Time) time.Duration {
+	return wait(g.router.Deadline(), g.unshown, g.renewal(), g.wantsWatch(), g.suspects.next(), g.mayBeFree(now))
+}
+
+// tick does what is due.
+func (g *group) tick() {
+	g.drain()
+	now := time.Now()
+	g.watch(now)
+	g.step(vrrp.Tick{Bar: g.bar(now)})
+	g.rejoin()
+	g.reconsider()
+	if at := g.renewal(); !at.IsZero() && !time.Now().Before(at) {
+		g.look()
 	}
 }
 
@@ -183,9 +198,10 @@ func wait(deadlines ...time.Time) time.Duration {
 }
 
 // drain takes what was received before the timer fired and lay waiting: a box
-// that slept must hear the other before it believes in its death.
+// that slept must hear the other before it believes in its death. What comes in
+// meanwhile is left.
 func (g *group) drain() {
-	for {
+	for range len(g.inbox) {
 		select {
 		case r := <-g.inbox:
 			g.take(r)
