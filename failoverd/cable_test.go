@@ -172,8 +172,16 @@ func TestCableLost(t *testing.T) {
 	if f := c.b.fault(faultCable); !strings.Contains(f.What, "clinic's network only") {
 		t.Errorf("got %+v", f)
 	}
-	if g := c.a.group(); g.Role != wire.RoleMaster || c.b.group().Role != wire.RoleBackup {
-		t.Errorf("it moved: %s, %s", g.Reason, c.b.group().Reason)
+	// Not even then is a machine believed that speaks in the master's name from elsewhere.
+	mallory, since := c.join("m", "10.20.0.66/24"), c.b.group().Since
+	m := advert.Message{VRID: 20, Interval: time.Second, Addresses: []netip.Addr{netip.MustParseAddr(shared)}}
+	msg, err := m.Append(nil, advert.RFC5798, boxA, packet.Group4)
+	c.check(err, forge(mallory, boxA, 255, 20, 20*time.Millisecond, msg))
+	if f := c.b.fault(faultRogue); !strings.Contains(f.What, c.mac(mallory)) || !strings.Contains(f.What, "from another machine") {
+		t.Errorf("got %+v", f)
+	}
+	if a, b := c.a.group(), c.b.group(); a.Role != wire.RoleMaster || b.Role != wire.RoleBackup || b.Since != since {
+		t.Errorf("it moved: %s, %s", a.Reason, b.Reason)
 	}
 	c.a.proc.Kill()
 	c.b.is(wire.RoleMaster)

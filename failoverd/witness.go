@@ -109,6 +109,7 @@ type witness struct {
 
 	doubt  time.Time // since when the master is missed
 	both   time.Time // since when both boxes are master
+	macs   [][6]byte // of the other box, by its confirmed advertisements
 	last   received  // advertisement that the cable has not confirmed; line nil: none
 	lastAt time.Time
 
@@ -281,7 +282,13 @@ func (g *group) bar(now time.Time) string {
 // confirm yet is kept until the next beat.
 func (g *group) confirmed(now time.Time, r received) bool {
 	state, other, _ := g.other(now)
-	why := trust.Refuse(state, other, trust.Advert{From: r.from, Priority: r.msg.Priority})
+	other.MACs = g.witness.macs
+	advert := trust.Advert{From: r.from, Priority: r.msg.Priority}
+	copy(advert.MAC[:], r.mac)
+	why := trust.Refuse(state, other, advert)
+	if why == "" && state == trust.Alive {
+		g.witness.place(advert.MAC)
+	}
 	if why == "" {
 		g.suspects.clear(r)
 		return true
@@ -290,6 +297,21 @@ func (g *group) confirmed(now time.Time, r received) bool {
 	g.suspects.note(now, r, why)
 	g.witness.last, g.witness.lastAt = r, now
 	return false
+}
+
+// mostPlaces is how many hardware addresses the other box may have: its ports', and the
+// virtual ones.
+const mostPlaces = 4
+
+// place remembers where the other box's advertisements come from.
+func (w *witness) place(mac [6]byte) {
+	if slices.Contains(w.macs, mac) {
+		return
+	}
+	if len(w.macs) == mostPlaces {
+		w.macs = slices.Delete(w.macs, 0, 1)
+	}
+	w.macs = append(w.macs, mac)
 }
 
 // beaten is a new word of the other box: what it did not confirm before it may now.

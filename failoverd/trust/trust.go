@@ -8,7 +8,7 @@
 //	network  cable   what holds
 //	heard    alive   an advertisement counts when the cable confirms it
 //	heard    lost    an advertisement counts as in any VRRP, if it comes from where the
-//	                 other box's came
+//	                 other box's came: its address, and its hardware address
 //	silent   alive   the other box stays master while it reaches the clinic's machines
 //	silent   lost    this box claims, if it reaches them or has never known any
 package trust
@@ -16,6 +16,7 @@ package trust
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -35,12 +36,14 @@ type Other struct {
 	Priority uint8
 	Self     netip.Addr // where its advertisements come from
 	Heard    time.Time  // a machine of the clinic, by our clock; zero: none
+	MACs     [][6]byte  // that its confirmed advertisements came from
 }
 
 // Advert is an advertisement that passed every check of the RFC.
 type Advert struct {
 	From     netip.Addr
 	Priority uint8
+	MAC      [6]byte // the frame's
 }
 
 // resign is the priority of a router that steps down.
@@ -52,6 +55,8 @@ func Refuse(c Cable, o Other, a Advert) string {
 	switch {
 	case c == Lost && o.Self.IsValid() && a.From != o.Self:
 		return fmt.Sprintf("the other box was %v before the cable was lost", o.Self)
+	case c == Lost && len(o.MACs) > 0 && !slices.Contains(o.MACs, a.MAC):
+		return "the other box's came from another machine before the cable was lost"
 	case c != Alive:
 		return ""
 	case a.Priority == resign && !o.Master && !o.Self.IsValid():

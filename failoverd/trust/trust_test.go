@@ -20,29 +20,33 @@ func ago(ms int) time.Time { return now.Add(-time.Duration(ms) * time.Millisecon
 // What a machine on the clinic's network may try.
 func TestRefuse(t *testing.T) {
 	master, backup := Other{Master: true, Priority: 110, Self: them}, Other{Priority: 110, Self: them}
+	placed := master
+	placed.MACs = [][6]byte{{2, 3}}
 	for name, c := range map[string]struct {
 		cable Cable
 		other Other
 		a     Advert
 		want  string // empty: believed
 	}{
-		"the other box is master":                {Alive, master, Advert{them, 110}, ""},
-		"the other box stepped down":             {Alive, backup, Advert{them, 0}, ""},
-		"a stranger with 255":                    {Alive, master, Advert{rogue, 255}, "the other box is 10.20.0.3"},
-		"a stranger with 255, other is backup":   {Alive, backup, Advert{rogue, 255}, "the other box is"},
-		"a stranger steps down":                  {Alive, master, Advert{rogue, 0}, "the other box is"},
-		"forged address, 255":                    {Alive, master, Advert{them, 255}, "it has priority 110"},
-		"forged address, 1":                      {Alive, master, Advert{them, 1}, "it has priority 110"},
-		"forged address, 0":                      {Alive, master, Advert{them, 0}, "still master"},
-		"forged address while it is backup":      {Alive, backup, Advert{them, 110}, "not master"},
-		"forged address, 255, while it is":       {Alive, backup, Advert{them, 255}, "not master"},
-		"the other box is gone, and steps down":  {Alive, Other{}, Advert{them, 0}, ""},
-		"the other box takes no part":            {Alive, Other{}, Advert{them, 255}, "takes no part"},
-		"the cable is lost: plain VRRP":          {Lost, Other{}, Advert{rogue, 255}, ""},
-		"the cable is lost: the other box":       {Lost, backup, Advert{them, 255}, ""},
-		"the cable is lost: a stranger":          {Lost, master, Advert{rogue, 255}, "the other box was 10.20.0.3"},
-		"there is no cable: plain VRRP":          {None, Other{}, Advert{rogue, 255}, ""},
-		"the same as the truth: it does no harm": {Alive, master, Advert{them, 110}, ""},
+		"the other box is master":                {Alive, master, Advert{From: them, Priority: 110}, ""},
+		"the other box stepped down":             {Alive, backup, Advert{From: them, Priority: 0}, ""},
+		"a stranger with 255":                    {Alive, master, Advert{From: rogue, Priority: 255}, "the other box is 10.20.0.3"},
+		"a stranger with 255, other is backup":   {Alive, backup, Advert{From: rogue, Priority: 255}, "the other box is"},
+		"a stranger steps down":                  {Alive, master, Advert{From: rogue, Priority: 0}, "the other box is"},
+		"forged address, 255":                    {Alive, master, Advert{From: them, Priority: 255}, "it has priority 110"},
+		"forged address, 1":                      {Alive, master, Advert{From: them, Priority: 1}, "it has priority 110"},
+		"forged address, 0":                      {Alive, master, Advert{From: them, Priority: 0}, "still master"},
+		"forged address while it is backup":      {Alive, backup, Advert{From: them, Priority: 110}, "not master"},
+		"forged address, 255, while it is":       {Alive, backup, Advert{From: them, Priority: 255}, "not master"},
+		"the other box is gone, and steps down":  {Alive, Other{}, Advert{From: them, Priority: 0}, ""},
+		"the other box takes no part":            {Alive, Other{}, Advert{From: them, Priority: 255}, "takes no part"},
+		"the cable is lost: plain VRRP":          {Lost, Other{}, Advert{From: rogue, Priority: 255}, ""},
+		"the cable is lost: the other box":       {Lost, backup, Advert{From: them, Priority: 255}, ""},
+		"the cable is lost: a stranger":          {Lost, master, Advert{From: rogue, Priority: 255}, "the other box was 10.20.0.3"},
+		"the cable is lost: from its place":      {Lost, placed, Advert{From: them, Priority: 0, MAC: [6]byte{2, 3}}, ""},
+		"the cable is lost: forged address":      {Lost, placed, Advert{From: them, Priority: 0, MAC: [6]byte{2, 66}}, "from another machine"},
+		"there is no cable: plain VRRP":          {None, Other{}, Advert{From: rogue, Priority: 255}, ""},
+		"the same as the truth: it does no harm": {Alive, master, Advert{From: them, Priority: 110}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Refuse(c.cable, c.other, c.a)
