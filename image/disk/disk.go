@@ -1,6 +1,6 @@
 // Package disk makes the files a box boots from: the EFI system partition, the
-// root and data filesystems, and a disk with all of them. The same inputs give
-// the same partition table and the same root filesystem.
+// root and data filesystems, and a disk with all of them. The same inputs give the
+// same bytes, on any day.
 package disk
 
 import (
@@ -16,6 +16,10 @@ import (
 )
 
 const mebi = 1 << 20
+
+// epoch is when everything is made, in seconds: FAT knows no day before 1 January
+// 1980.
+const epoch = "315532800"
 
 // Partition is one part of a disk.
 type Partition struct {
@@ -124,7 +128,7 @@ func FAT(path, label string, mib int, files map[string]string) error {
 	if err := sized(path, mib); err != nil {
 		return err
 	}
-	args := []string{"-n", label, "-i", fmt.Sprintf("%x", sha256.Sum256([]byte(label)))[:8]}
+	args := []string{"--invariant", "-n", label, "-i", fmt.Sprintf("%x", sha256.Sum256([]byte(label)))[:8]}
 	if mib >= 33 {
 		args = append(args, "-F", "32", "-s", "1")
 	}
@@ -174,7 +178,7 @@ func tool(name string, args ...string) error {
 			}
 		}
 	}
-	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1", "SOURCE_DATE_EPOCH=0", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1", "SOURCE_DATE_EPOCH="+epoch, "E2FSPROGS_FAKE_TIME="+epoch, "LC_ALL=C.UTF-8")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %.300s", name, err, strings.TrimSpace(string(out)))
 	}

@@ -2,11 +2,13 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"clinicgate/firmware/lab"
 )
@@ -105,6 +107,28 @@ func TestFilesystems(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "e2fsck", "-fn", data)
+}
+
+// FAT and ext4 write the time into themselves, unless told not to.
+func TestSameBytesLater(t *testing.T) {
+	lab.Require(t, lab.Program("mkfs.vfat", "mcopy", "mmd", "mke2fs"))
+	src := write(t, "uki", []byte("kernel"))
+	var made [2][2][]byte
+	for i := range made {
+		if i > 0 {
+			time.Sleep(2100 * time.Millisecond) // FAT counts in steps of two seconds
+		}
+		fat, data := filepath.Join(t.TempDir(), "fat"), filepath.Join(t.TempDir(), "data")
+		if err := errors.Join(FAT(fat, "ESP", 40, map[string]string{"EFI/BOOT/BOOTX64.EFI": src}), Ext4(data, "data", 64)); err != nil {
+			t.Fatal(err)
+		}
+		made[i] = [2][]byte{read(t, fat), read(t, data)}
+	}
+	for i, name := range []string{"system partition", "data partition"} {
+		if !bytes.Equal(made[0][i], made[1][i]) {
+			t.Errorf("the %s is another two seconds later", name)
+		}
+	}
 }
 
 func TestToolComplaintIsShown(t *testing.T) {
