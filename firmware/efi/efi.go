@@ -51,7 +51,7 @@ const (
 
 // Marshal encodes the option, as the content of a Boot#### variable.
 func (o Option) Marshal() ([]byte, error) {
-	guid, err := guidBytes(o.Partition.GUID)
+	guid, err := GUID(o.Partition.GUID)
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +180,8 @@ func Promote(order []uint16, numbers ...uint16) []uint16 {
 	return out
 }
 
-// guidBytes encodes a GUID, whose first three fields are little-endian.
-func guidBytes(text string) ([]byte, error) {
+// GUID encodes one, whose first three fields are little-endian.
+func GUID(text string) ([]byte, error) {
 	raw, err := hex.DecodeString(strings.ReplaceAll(text, "-", ""))
 	if err != nil || len(raw) != 16 {
 		return nil, fmt.Errorf("GUID: got %.50q, want 32 hexadecimal digits", text)
