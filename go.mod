@@ -27,9 +27,10 @@ require (
 )
 
 require (
-	filippo.io/age v1.2.1 // indirect
-	github.com/CycloneDX/cyclonedx-go v0.9.3 // indirect
-	github.com/foxboron/go-uefi v0.0.0-20251010190908-d29549a44f29 // indirect
+	filippo.io/age v1.2.1
+	github.com/CycloneDX/cyclonedx-go v0.9.3
+	github.com/foxboron/go-uefi v0.0.0-20251010190908-d29549a44f29
+	github.com/spf13/afero v1.9.3 // indirect
 )
 
 require (
