@@ -138,7 +138,7 @@ func forkLimited(svc *service, files []*os.File, env []string, attr *syscall.Sys
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread()
-		if err := errors.Join(realtime(svc.Realtime), limitThread(svc.Caps)); err != nil {
+		if err := errors.Join(realtime(svc.Realtime), limitThread(svc.Caps), filterThread()); err != nil {
 			done <- result{0, err}
 			return
 		}

@@ -48,6 +48,9 @@ func be(what string) {
 		fmt.Fprint(c, "STATUS=warming up\n")
 		fmt.Fprint(c, "STATUS=serving\nREADY=1\n")
 		select {}
+	case "escape":
+		escape()
+		select {}
 	case "crash":
 		os.Exit(2)
 	case "clean":
