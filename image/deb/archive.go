@@ -108,6 +108,23 @@ func (a *Archive) download(p Package) (string, error) {
 	return path, nil
 }
 
+// Source is the name of the source package that p, once fetched, was built from.
+func (a *Archive) Source(p Package) (string, error) {
+	path, err := a.download(p)
+	if err != nil {
+		return "", err
+	}
+	out, err := run("", "dpkg-deb", "-f", path, "Source")
+	if err != nil {
+		return "", fmt.Errorf("source of %s: %w", p.Name, err)
+	}
+	name, _, _ := strings.Cut(strings.TrimSpace(string(out)), " ") // "name (version)", empty when it is the same
+	if name == "" {
+		return p.Name, nil
+	}
+	return name, nil
+}
+
 // unpack makes the tree of a package, once. Stop in the middle: a stray .tmp.
 func (a *Archive) unpack(p Package, path string) (string, error) {
 	tree := filepath.Join(a.Cache, "trees", p.Name+"_"+p.SHA256[:16])
