@@ -31,9 +31,9 @@ type options struct {
 	board, out, version string
 	dataMiB             int
 	root                string // TUF root the image trusts for updates; empty: the workstation's own
+	sign                string // folder of the key that signs kernel images; empty: a test key
 	release             bool
 	say                 func(string, ...any)
-	spoil               func(root string) error // tests make releases that fail
 }
 
 // built names the files of a build, all in its output folder.
@@ -51,15 +51,17 @@ func filesIn(out string) built {
 // builder is one build under way.
 type builder struct {
 	options
-	hw     *board.Board
-	source string            // of clinicgate
-	work   string            // intermediate files
-	trees  map[string]string // unpacked packages
-	names  []string          // of packages, in order
-	kernel string            // name of the kernel's package
-	kmods  *kmod.Tree
-	verity verity.Image // of the root filesystem
-	files  built
+	hw       *board.Board
+	source   string            // of clinicgate
+	work     string            // intermediate files
+	trees    map[string]string // unpacked packages
+	names    []string          // of packages, in order
+	archive  deb.Archive
+	packages []deb.Package // as taken
+	kernel   string        // name of the kernel's package
+	kmods    *kmod.Tree
+	verity   verity.Image // of the root filesystem
+	files    built
 }
 
 // build makes everything a board boots from.
@@ -68,7 +70,7 @@ func build(o options) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	for _, step := range []func() error{b.fetch, b.compile, b.makeInitrd, b.makeRoot, b.makeUKI, b.makeDisk} {
+	for _, step := range []func() error{b.fetch, b.compile, b.makeInitrd, b.makeRoot, b.makeUKI, b.makeDisk, b.describe} {
 		if err := step(); err != nil {
 			return built{}, err
 		}
@@ -95,6 +97,13 @@ func prepare(o options) (*builder, error) {
 	}
 	b.work = filepath.Join(b.out, "work")
 	b.files = filesIn(b.out)
+	// What an earlier build has left goes first: a build that is cut short must not
+	// look whole.
+	for _, old := range []string{b.files.Disk, b.files.Kernel, b.files.Initrd, b.files.Cmdline, b.files.Root, b.files.UKI["a"], b.files.UKI["b"]} {
+		if err := os.RemoveAll(old); err != nil {
+			return nil, err
+		}
+	}
 	return b, os.MkdirAll(b.work, 0o755)
 }
 
@@ -104,20 +113,21 @@ func (b *builder) fetch() error {
 	if err != nil {
 		return err
 	}
-	a := deb.Archive{Cache: filepath.Join(b.source, "build", "cache"), Release: b.release, Say: b.say}
+	b.archive = deb.Archive{Cache: filepath.Join(b.source, "build", "cache"), Release: b.release, Say: b.say}
 	for _, p := range locked.Packages {
 		if strings.HasPrefix(p.Name, "linux-image-") {
 			b.kernel = p.Name
 		}
-		tree, _, err := a.Fetch(p)
+		tree, taken, err := b.archive.Fetch(p)
 		if err != nil && !b.release && p.Name == b.kernel {
-			tree, err = b.newerKernel(&a, err)
+			tree, taken, err = b.newerKernel(err)
 		}
 		if err != nil {
 			return err
 		}
 		b.trees[p.Name] = tree
 		b.names = append(b.names, p.Name)
+		b.packages = append(b.packages, taken)
 	}
 	for _, name := range debs {
 		if b.trees[name] == "" {
@@ -130,19 +140,19 @@ func (b *builder) fetch() error {
 
 // newerKernel is for a development build when the archive has dropped the locked
 // kernel, whose version is in its package's name.
-func (b *builder) newerKernel(a *deb.Archive, cause error) (string, error) {
-	name, err := a.Latest(b.hw.Kernel)
+func (b *builder) newerKernel(cause error) (string, deb.Package, error) {
+	name, err := b.archive.Latest(b.hw.Kernel)
 	if err != nil {
-		return "", err
+		return "", deb.Package{}, err
 	}
-	p, err := a.Current(name)
+	p, err := b.archive.Current(name)
 	if err != nil {
-		return "", err
+		return "", p, err
 	}
 	b.say("%s is gone (%v), taking %s %s", b.kernel, cause, p.Name, p.Version)
-	tree, _, err := a.Fetch(p)
+	tree, taken, err := b.archive.Fetch(p)
 	b.kernel = p.Name
-	return tree, err
+	return tree, taken, err
 }
 
 // compile builds our programs. Only cardauth uses cgo, for PC/SC.
@@ -256,11 +266,6 @@ func (b *builder) makeRoot() error {
 	}
 	if err := b.putLibraries(t, dir); err != nil {
 		return err
-	}
-	if b.spoil != nil {
-		if err := b.spoil(dir); err != nil {
-			return err
-		}
 	}
 	if err := disk.EROFS(b.files.Root, dir); err != nil {
 		return err
@@ -400,12 +405,13 @@ func (b *builder) putLibraries(t *root.Tree, dir string) error {
 }
 
 // commandLine is what the kernel is told. panic=5: a box that can't go on resets.
+// lockdown: not even root changes the kernel that runs.
 func (b *builder) commandLine(slot string) string {
-	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 clinicgate.board=%s clinicgate.slot=%s clinicgate.verity=%s",
+	return fmt.Sprintf("console=%s,%d quiet loglevel=3 panic=5 lockdown=integrity clinicgate.board=%s clinicgate.slot=%s clinicgate.verity=%s",
 		b.hw.Console.Device, b.hw.Console.Baud, b.hw.Name, slot, b.verity)
 }
 
-// makeUKI makes each slot's unified kernel image, and their parts as files for
+// makeUKI makes each slot's unified kernel image, signed, and their parts as files for
 // machines that load a kernel directly. The kernel comes before the initrd: it
 // seldom changes, and an update finds its blocks where they were.
 func (b *builder) makeUKI() error {
@@ -425,6 +431,10 @@ func (b *builder) makeUKI() error {
 	if err != nil {
 		return err
 	}
+	key, cert, err := b.signer()
+	if err != nil {
+		return err
+	}
 	for slot, path := range b.files.UKI {
 		image, err := uki.Append(stub,
 			uki.Section{Name: ".osrel", Data: []byte(b.osRelease())},
@@ -432,6 +442,9 @@ func (b *builder) makeUKI() error {
 			uki.Section{Name: ".linux", Data: kernel},
 			uki.Section{Name: ".initrd", Data: initrd})
 		if err != nil {
+			return err
+		}
+		if image, err = uki.Sign(image, key, cert); err != nil {
 			return err
 		}
 		if err := os.WriteFile(path, image, 0o644); err != nil {

@@ -5,7 +5,7 @@ var debs = []string{
 	"systemd-boot-efi", // the EFI stub
 	"pcscd", "libccid", "libpcsclite1", "libusb-1.0-0", "libudev1", "libsystemd0", "libcap2", "libgcrypt20", "libgpg-error0",
 	"liblzma5", "libzstd1", "liblz4-1",
-	"libc6", "libgcc-s1",
+	"libc6", "libgcc-s1", "gcc-12-base", // the last holds libgcc's licence
 	"e2fsprogs", "libext2fs2", "libcom-err2", "libblkid1", "libuuid1",
 	"iptables", "libxtables12", "libmnl0", "libnftnl11", "libip4tc2", "libip6tc2",
 }

@@ -12,15 +12,23 @@ import (
 )
 
 const usage = `usage:
-  image build [-board NAME] [-o FOLDER] [-version V] [-data MIB] [-root FILE] [-release]
+  image build [-board NAME] [-o FOLDER] [-version V] [-data MIB] [-root FILE] [-sign FOLDER] [-release]
+  image keys -o FOLDER -name NAME   make keys for Secure Boot: PK, KEK, db
   image stage [-board NAME] [-version V] -depot FOLDER FOLDER
                                     put a build's images into a depot, for cloud ops to sign
   image lock  [-board NAME]         note the archive's current packages in image/lock.json
+  image vulns -bom FILE [-debian FILE] [-go FILE] [-o FILE]
+                                    known vulnerabilities of a build's parts
+  image archive [-board NAME] -version V -depot FOLDER -to RECIPIENT[,...] -o FILE
+                                    a release for cold storage, encrypted (age)
+  image unarchive -identity FILE -o FOLDER FILE
+                                    take it out again, checked
   image stick -o FILE FOLDER        make a site stick of site.toml, anchors/ and secrets/
 `
 
 func main() {
-	commands := map[string]func([]string) error{"build": buildCommand, "lock": lockCommand, "stick": stickCommand, "stage": stageCommand}
+	commands := map[string]func([]string) error{"build": buildCommand, "lock": lockCommand, "stick": stickCommand, "stage": stageCommand,
+		"keys": keysCommand, "vulns": vulnsCommand, "archive": archiveCommand, "unarchive": unarchiveCommand}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
@@ -39,6 +47,7 @@ func buildCommand(args []string) error {
 	fs.StringVar(&o.version, "version", "dev", "`release` to call it")
 	fs.IntVar(&o.dataMiB, "data", 0, "size of the data partition in `MiB` (default: the board's)")
 	fs.StringVar(&o.root, "root", "", "TUF root `file` the image trusts for updates (default: this workstation's own depot's)")
+	fs.StringVar(&o.sign, "sign", "", "`folder` of db.pem and db.cer to sign kernel images with (default: this workstation's own test key)")
 	fs.BoolVar(&o.release, "release", false, "refuse whatever is not exactly as locked")
 	_ = fs.Parse(args) // exits
 	_, err := build(o)

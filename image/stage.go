@@ -73,7 +73,23 @@ func stage(files built, dir, board, version string) (release.Release, error) {
 			return r, err
 		}
 	}
-	return r, nil
+	return r, stageDocuments(filepath.Dir(files.Disk), to, &r)
+}
+
+// stageDocuments puts what a build says of itself beside its images.
+func stageDocuments(from, to string, r *release.Release) error {
+	r.Documents = map[string]string{}
+	for _, name := range documents {
+		text, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			return fmt.Errorf("stage: %w", err)
+		}
+		r.Documents[name] = fmt.Sprintf("%x", sha256.Sum256(text))
+		if err := os.WriteFile(filepath.Join(to, name), text, 0o644); err != nil {
+			return fmt.Errorf("stage: %w", err)
+		}
+	}
+	return nil
 }
 
 // withoutTree cuts a root filesystem where the command line says its data end.

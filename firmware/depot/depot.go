@@ -148,6 +148,15 @@ func (d Depot) Publish(r release.Release, keys Keys) error {
 			return err
 		}
 	}
+	for file, want := range r.Documents {
+		text, err := os.ReadFile(filepath.Join(d.Dir, release.TargetsFolder, r.Board, r.Version, file))
+		if err != nil {
+			return fmt.Errorf("publish %s: %w", r.Version, err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(text)); got != want {
+			return fmt.Errorf("publish %s: %s: got SHA-256 %s, want %s", r.Version, file, got, want)
+		}
+	}
 	return d.change(metadata.TARGETS, release.Path(r.Board, r.Version), text, false, keys)
 }
 

@@ -208,3 +208,11 @@ func TestAllReady(t *testing.T) {
 		t.Error("ready is when all are")
 	}
 }
+
+func TestChosen(t *testing.T) {
+	for text, want := range map[string]string{"none [integrity] confidentiality\n": "integrity", "[none] integrity": "none", "none": "", "": "", "[": ""} {
+		if got := chosen(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}

@@ -96,6 +96,18 @@ func openSlots(booted string, find blockdev.Finder, data bool) (*slots, error) {
 	return s, s.load()
 }
 
+// secureBoot says whether the firmware checked what it started (UEFI 2.10, section
+// 3.3).
+func (s *slots) secureBoot() string {
+	if s.part.Name == "" {
+		return ""
+	}
+	if v, err := s.vars.Get("SecureBoot", efi.Global); err == nil && len(v) == 1 && v[0] == 1 {
+		return "on"
+	}
+	return "off"
+}
+
 // load reads the journal. One that can't be read is as good as none: the slot
 // that runs is the one to keep.
 func (s *slots) load() error {

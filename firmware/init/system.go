@@ -101,6 +101,7 @@ func (b *box) prepare() {
 	b.state = wire.Init{
 		Board: hw.Name, Kernel: kernelRelease(), Slot: b.cmd.slot, Watchdog: b.dog.name,
 		Booted: time.Now().Add(-uptime()).UTC().Truncate(time.Millisecond), BootReason: b.bootReason(),
+		SecureBoot: b.slots.secureBoot(), Lockdown: lockdown(),
 	}
 }
 
@@ -130,11 +131,18 @@ func (b *box) prepareSlots(find blockdev.Finder) {
 	b.slots, err = openSlots(b.cmd.slot, find, b.data)
 	b.try(wire.Warning, "slots", "slot.unusable", do, err)
 	b.try(wire.Warning, "slots", "slot.unusable", do, b.slots.grant())
+	if on := b.slots.secureBoot(); on != "" {
+		say("Secure Boot is %s, kernel lockdown: %s", on, lockdown())
+	}
+	last := b.slots.state.Last
 	again, err := b.slots.start(time.Now())
 	b.try(wire.Warning, "slots", "slot.start", do, err)
 	if again && err == nil {
 		say("a release on trial did not come up, trying it again")
 		b.endings <- reboot
+	}
+	if ended := b.slots.state.Last; ended != last {
+		say("%s", ended)
 	}
 	if good := b.slots.state.Good; good != "" && b.slots.why == "" && string(good) != b.cmd.slot && !b.slots.onTrial() {
 		b.try(wire.Alarm, "slots", "slot.fallback", "tell cloud ops: the box runs its other slot, and has no spare",
@@ -192,6 +200,30 @@ func enableCgroups(root string) error {
 		return fmt.Errorf("enable limits: %w", err)
 	}
 	return nil
+}
+
+// lockdown is how far the kernel is locked; empty when it does not tell.
+func lockdown() string {
+	const dir = "/sys/kernel/security"
+	if err := unix.Mount("securityfs", dir, "securityfs", safe|unix.MS_RDONLY, ""); err != nil {
+		return ""
+	}
+	defer unix.Unmount(dir, 0)
+	text, err := os.ReadFile(dir + "/lockdown")
+	if err != nil {
+		return ""
+	}
+	return chosen(string(text))
+}
+
+// chosen is the word in brackets of "none [integrity] confidentiality".
+func chosen(text string) string {
+	_, after, _ := strings.Cut(text, "[")
+	word, _, ok := strings.Cut(after, "]")
+	if !ok {
+		return ""
+	}
+	return word
 }
 
 // grantDevices gives device nodes to the services that drive them.

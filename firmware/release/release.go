@@ -22,6 +22,9 @@ type Release struct {
 	Board   string           `json:"board"`
 	Images  map[string]Image `json:"images"` // "root", "a.efi", "b.efi"
 	Notes   string           `json:"notes,omitempty"`
+	// Documents say what the release is made of and how, by file name; their SHA-256
+	// is what the signature covers. Boxes don't read them.
+	Documents map[string]string `json:"documents,omitempty"`
 }
 
 // Image is a file of a release, beside its release.json: data filled up to whole
@@ -83,6 +86,14 @@ func Parse(text []byte, board, version string) (Release, error) {
 	}
 	if r.Board != board || r.Version != version {
 		return r, fmt.Errorf("release %s: got one for board %.40q, version %.40q, want %s, %s", version, r.Board, r.Version, board, version)
+	}
+	for file, sum := range r.Documents {
+		if err := Name("document", file); err != nil {
+			return r, fmt.Errorf("release %s: %w", version, err)
+		}
+		if len(sum) != 64 {
+			return r, fmt.Errorf("release %s: document %s: got %.80q, want 64 hexadecimal digits", version, file, sum)
+		}
 	}
 	for _, want := range []string{"root", "a.efi", "b.efi"} {
 		i, ok := r.Images[want]

@@ -30,6 +30,8 @@ func TestParse(t *testing.T) {
 		{`"file":"root.img"`, `"file":"../root.img"`, "file: got"},
 		{strings.Repeat("00", 32), "00", "want 64 hexadecimal digits"},
 		{"{", "[", "release 1.0"},
+		{`"images"`, `"documents":{"../bom.json":""},"images"`, "document: got"},
+		{`"images"`, `"documents":{"bom.json":"cafe"},"images"`, "document bom.json: got"},
 	} {
 		text := strings.Replace(good, c.from, c.to, 1)
 		if _, err := Parse([]byte(text), board, "1.0"); err == nil || !strings.Contains(err.Error(), c.want) {

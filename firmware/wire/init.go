@@ -14,6 +14,8 @@ type Init struct {
 	Watchdog   string    `json:"watchdog"`           // driver fed, or "none: REASON"
 	Services   []Service `json:"services"`
 	Slots      *Slots    `json:"slots,omitempty"`
+	SecureBoot string    `json:"secure_boot,omitempty"` // "on": the firmware started only what is signed; "off"; empty: no firmware that tells
+	Lockdown   string    `json:"lockdown,omitempty"`    // what the kernel denies even to root: "none", "integrity", "confidentiality"
 }
 
 // Slots is what the box can start from.
