@@ -41,7 +41,7 @@ var imageOnce = sync.OnceValues(func() (built, error) {
 })
 
 // needs of a test that boots the image.
-func requireBoot(t *testing.T) built {
+func requireBoot(t testing.TB) built {
 	t.Helper()
 	lab.Require(t, lab.Program(qemu.Programs...), lab.Program("mkfs.erofs", "sgdisk", "mcopy", "mkfs.vfat", "mke2fs", "debugfs", "dpkg-deb", "apt-get"))
 	if testing.Short() {
@@ -56,7 +56,7 @@ func requireBoot(t *testing.T) built {
 }
 
 // machine is a folder for one, with a short path: its sockets lie in it.
-func machine(t *testing.T, files built) qemu.Config {
+func machine(t testing.TB, files built) qemu.Config {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "vm")
 	if err != nil {
@@ -66,7 +66,7 @@ func machine(t *testing.T, files built) qemu.Config {
 	return qemu.Config{Image: filepath.Dir(files.Disk), Dir: dir, Once: true}
 }
 
-func start(t *testing.T, cfg qemu.Config) *qemu.VM {
+func start(t testing.TB, cfg qemu.Config) *qemu.VM {
 	t.Helper()
 	vm, err := qemu.Boot(t.Context(), cfg, func(what string) { t.Log(what) })
 	if err != nil {
@@ -81,7 +81,7 @@ func start(t *testing.T, cfg qemu.Config) *qemu.VM {
 	return vm
 }
 
-func expect(t *testing.T, vm *qemu.VM, pattern string) []string {
+func expect(t testing.TB, vm *qemu.VM, pattern string) []string {
 	t.Helper()
 	m, err := vm.Expect(pattern, bootLimit)
 	if err != nil {
@@ -92,13 +92,13 @@ func expect(t *testing.T, vm *qemu.VM, pattern string) []string {
 
 // siteStick makes a stick with the example site, some more text behind it, and
 // keys of its own.
-func siteStick(t *testing.T, more string) string {
+func siteStick(t testing.TB, more string) string {
 	t.Helper()
 	return siteStickOf(t, func(site string) string { return site + more })
 }
 
 // siteStickOf makes one with what edit makes of the example.
-func siteStickOf(t *testing.T, edit func(site string) string) string {
+func siteStickOf(t testing.TB, edit func(site string) string) string {
 	t.Helper()
 	dir := t.TempDir()
 	world, err := pki.New(time.Now())
@@ -135,7 +135,7 @@ func siteStickOf(t *testing.T, edit func(site string) string) string {
 }
 
 // dataPartition copies a machine's data partition out of its disk.
-func dataPartition(t *testing.T, cfg qemu.Config) string {
+func dataPartition(t testing.TB, cfg qemu.Config) string {
 	t.Helper()
 	hw := board.Find("qemu-x86_64")
 	out := filepath.Join(cfg.Dir, "data.img")
@@ -145,13 +145,13 @@ func dataPartition(t *testing.T, cfg qemu.Config) string {
 }
 
 // journal replays a filesystem's journal, as the next start does.
-func journal(t *testing.T, path string) string {
+func journal(t testing.TB, path string) string {
 	t.Helper()
 	out, _ := exec.Command("/usr/sbin/e2fsck", "-fp", path).CombinedOutput() // status 1: replayed
 	return string(out)
 }
 
-func command(t *testing.T, name string, args ...string) string {
+func command(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	if cmd.Err != nil {
@@ -276,7 +276,7 @@ func TestFlippedBitsNeverRun(t *testing.T) {
 
 // rootImage is what the build's command line says of the root filesystem, which
 // the file must bear out.
-func rootImage(t *testing.T, files built) verity.Image {
+func rootImage(t testing.TB, files built) verity.Image {
 	t.Helper()
 	line, err := os.ReadFile(files.Cmdline)
 	if err != nil {
@@ -299,7 +299,7 @@ func rootImage(t *testing.T, files built) verity.Image {
 }
 
 // flip changes one bit of a file.
-func flip(t *testing.T, path string, at int64) {
+func flip(t testing.TB, path string, at int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -21,18 +21,19 @@ import (
 // field is a box in the field: a machine that boots by its firmware, with a cable
 // to where cloud ops' depot is served.
 type field struct {
-	t     *testing.T
+	t     testing.TB
 	cfg   qemu.Config
-	dir   string // the depot
-	files built  // of the release the box came with
+	dir   string            // the depot
+	asked func(path string) // told of each request
+	files built             // of the release the box came with
 }
 
 const depotPort = "8090"
 
-func newField(t *testing.T) *field {
+func newField(t testing.TB, asked func(path string)) *field {
 	t.Helper()
 	lab.Require(t, lab.Root, qemu.Firmware)
-	f := &field{t: t, files: requireBoot(t)}
+	f := &field{t: t, files: requireBoot(t), asked: asked}
 	f.cfg = machine(t, f.files)
 	f.cfg.UEFI, f.cfg.Once = true, false
 	f.cfg.Stick = siteStick(t, "\n[update]\ndepot = \"http://10.20.0.50:"+depotPort+"\"\nevery = \"3s\"\n")
@@ -75,20 +76,19 @@ func (f *field) serve() {
 	if err := space.Do(func() (err error) { l, err = net.Listen("tcp", "10.20.0.50:"+depotPort); return err }); err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.FileServer(http.Dir(f.dir))}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.asked(r.URL.Path)
+		http.FileServer(http.Dir(f.dir)).ServeHTTP(w, r)
+	})}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 }
 
-// release makes, signs and rolls out a release, spoilt or not.
-func (f *field) release(version string, spoil func(root string) error) {
+// release makes, signs and rolls out a release.
+func (f *field) release(version string) {
 	t := f.t
 	t.Helper()
-	out := filepath.Join(t.TempDir(), version)
-	files, err := build(options{board: "qemu-x86_64", out: out, version: version, say: func(string, ...any) {}, spoil: spoil})
-	if err != nil {
-		t.Fatal(err)
-	}
+	files := variant(t, f.files, version, change{})
 	r, err := stage(files, f.dir, "qemu-x86_64", version)
 	if err != nil {
 		t.Fatal(err)
@@ -108,11 +108,11 @@ func (f *field) release(version string, spoil func(root string) error) {
 
 // A box takes a release by itself, proves it, and keeps it across a power cut.
 func TestUpdate(t *testing.T) {
-	f := newField(t)
+	f := newField(t, func(string) {})
 	vm := start(t, f.cfg)
 	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
 	expect(t, vm, `clinicgate: ready in [0-9.]+ s`)
-	f.release("0.0.2", nil)
+	f.release("0.0.2")
 	expect(t, vm, `clinicgate: release 0\.0\.2 is started on trial`)
 	expect(t, vm, `BdsDxe: starting Boot00CB "clinicgate b"`)
 	expect(t, vm, `clinicgate: release 0\.0\.2, board qemu-x86_64, slot b`)
