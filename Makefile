@@ -10,14 +10,14 @@ LAB        = build/lab/bin/lab
 export CLINICGATE_BIN   = $(CURDIR)/build/lab/bin
 export CLINICGATE_IMAGE = $(CURDIR)/build/image/qemu-x86_64
 ifneq ($(shell id -u),0)
-SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE,PAIR_HOGS env "PATH=$(PATH)" GOCACHE=$(CURDIR)/build/rootcache GOMODCACHE=$(shell $(GO) env GOMODCACHE)
+SUDO = sudo --preserve-env=CI,CLINICGATE_LAB,CLINICGATE_BIN,CLINICGATE_IMAGE,PAIR_HOGS,CHAOS env "PATH=$(PATH)" GOCACHE=$(CURDIR)/build/rootcache GOMODCACHE=$(shell $(GO) env GOMODCACHE)
 EXEC = -exec '$(SUDO)'
 endif
 
 PAIR_HOGS ?= 10m
 export PAIR_HOGS
 
-.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-ux screens fuzz lock clean
+.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-ux screens fuzz lock clean bench-update chaos-update repro
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,15 @@ bench-ux: deps ## the clinic's page over a cold cache: build/bench/ux.json
 screens: deps ## take the pictures of docs/screens anew
 	@mkdir -p docs/screens
 	@$(GO) test ./firmware/panel -run '^TestScreens$$' -count=1 -screens $(CURDIR)/docs/screens
+repro: build ## build the image twice, in two folders and nothing shared but downloads, and compare (about 10 minutes)
+	@./image/repro.sh
+
+N ?= 5
+chaos-update: build image ## cut the power N times in the middle of updates, in QEMU (about a minute each)
+	@CHAOS=$(N) $(GO) test ./image $(EXEC) -run '^$$' -bench '^BenchmarkChaosUpdate$$' -benchtime 1x -timeout 24h -v
+
+bench-update: deps image ## what a change of one daemon costs to fetch, beside casync: build/bench/update.json
+	@$(GO) test ./image $(EXEC) -run '^$$' -bench '^BenchmarkUpdate$$' -benchtime 1x -timeout 30m
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)
