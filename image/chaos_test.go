@@ -122,7 +122,7 @@ func (c *chaos) plant() {
 // next rolls out a release the box has not seen.
 func (c *chaos) next() {
 	c.version++
-	c.release(fmt.Sprintf("0.1.%d", c.version))
+	c.release(fmt.Sprintf("0.1.%d", c.version), false) // much to fetch: time to be cut
 }
 
 // boot puts the power on and waits until the box runs from one of its slots.

@@ -84,11 +84,12 @@ func (f *field) serve() {
 	t.Cleanup(func() { server.Close() })
 }
 
-// release makes, signs and rolls out a release.
-func (f *field) release(version string) {
+// release makes, signs and rolls out a release. One that is packed as the box's own
+// shares most of its blocks.
+func (f *field) release(version string, tight bool) {
 	t := f.t
 	t.Helper()
-	files := variant(t, f.files, version, change{})
+	files := variant(t, f.files, version, change{tight: tight})
 	r, err := stage(files, f.dir, "qemu-x86_64", version)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +113,7 @@ func TestUpdate(t *testing.T) {
 	vm := start(t, f.cfg)
 	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
 	expect(t, vm, `clinicgate: ready in [0-9.]+ s`)
-	f.release("0.0.2")
+	f.release("0.0.2", true)
 	expect(t, vm, `clinicgate: release 0\.0\.2 is started on trial`)
 	expect(t, vm, `BdsDxe: starting Boot00CB "clinicgate b"`)
 	expect(t, vm, `clinicgate: release 0\.0\.2, board qemu-x86_64, slot b`)

@@ -18,6 +18,8 @@ import (
 	"clinicgate/firmware/lab/pki"
 	"clinicgate/firmware/lab/qemu"
 	"clinicgate/image/cpio"
+	"clinicgate/image/disk"
+	"clinicgate/image/uki"
 )
 
 // limit is for one boot on the slowest workstation.
@@ -32,6 +34,8 @@ type bench struct {
 	stick      string
 	bare       qemu.Config
 	box        qemu.Config
+	bareUEFI   qemu.Config // both started by the firmware, as real machines are
+	boxUEFI    qemu.Config
 }
 
 // makeBare compiles the trivial init and packs it as an initrd.
@@ -60,9 +64,50 @@ func (b *bench) makeBare(ctx context.Context) error {
 	kernel, err := filepath.Abs(filepath.Join(b.image, "vmlinuz"))
 	b.bare = qemu.Config{
 		Dir: filepath.Join(b.dir, "b"), Once: true, Kernel: kernel, Initrd: initrd,
-		Append: "console=ttyS0,115200 quiet loglevel=3 panic=5",
+		Append: bareLine,
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return b.makeBareDisk()
+}
+
+// bareLine is what the bare kernel is told.
+const bareLine = "console=ttyS0,115200 quiet loglevel=3 panic=5"
+
+// makeBareDisk puts the bare kernel and its init on a disk that firmware starts:
+// in a unified kernel image, as the box's own.
+func (b *bench) makeBareDisk() error {
+	stub, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+	if err != nil {
+		return err
+	}
+	kernel, err := os.ReadFile(b.bare.Kernel)
+	if err != nil {
+		return err
+	}
+	initrd, err := os.ReadFile(b.bare.Initrd)
+	if err != nil {
+		return err
+	}
+	image, err := uki.Append(stub, uki.Section{Name: ".cmdline", Data: []byte(bareLine)},
+		uki.Section{Name: ".linux", Data: kernel}, uki.Section{Name: ".initrd", Data: initrd})
+	if err != nil {
+		return err
+	}
+	b.bareUEFI = qemu.Config{Dir: filepath.Join(b.dir, "c"), Once: true, UEFI: true}
+	if err := os.MkdirAll(b.bareUEFI.Dir, 0o755); err != nil {
+		return err
+	}
+	efi, esp := filepath.Join(b.dir, "bare.efi"), filepath.Join(b.dir, "bare-esp.img")
+	if err := os.WriteFile(efi, image, 0o644); err != nil {
+		return err
+	}
+	const mib = 64
+	if err := disk.FAT(esp, "ESP", mib, map[string]string{"EFI/BOOT/BOOTX64.EFI": efi}); err != nil {
+		return err
+	}
+	return disk.Write(b.bareUEFI.Disk(), "bare", []disk.Partition{{Name: "esp", Type: "ef00", MiB: mib, Image: esp}})
 }
 
 // makeStick makes a site stick of the example site, with keys of its own.
@@ -102,21 +147,38 @@ func (b *bench) makeStick(ctx context.Context) error {
 	return nil
 }
 
-// setUp boots the box once with the stick: what is measured is a box at work, not
+// setUp boots each box once with the stick: what is measured is a box at work, not
 // a new one.
 func (b *bench) setUp(ctx context.Context) error {
 	b.box = qemu.Config{Image: b.image, Dir: filepath.Join(b.dir, "a"), Once: true}
-	first := b.box
-	first.Stick = b.stick
-	vm, err := qemu.Start(ctx, first)
+	b.boxUEFI = qemu.Config{Image: b.image, Dir: filepath.Join(b.dir, "d"), Once: true, UEFI: true}
+	for _, cfg := range []qemu.Config{b.box, b.boxUEFI} {
+		cfg.Stick = b.stick
+		if _, err := until(ctx, cfg, `clinicgate: ready in`, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// until is the time from power-on to a line on the console. A box that is to end
+// in order works for a while before, so that its log tells what memory it had.
+func until(ctx context.Context, cfg qemu.Config, line string, inOrder bool) (time.Duration, error) {
+	began := time.Now()
+	vm, err := qemu.Start(ctx, cfg)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer vm.Kill()
-	if _, err := vm.Expect(`clinicgate: ready in`, limit); err != nil {
-		return err
+	if _, err := vm.Expect(line, limit); err != nil {
+		return 0, err
 	}
-	return powerOff(vm)
+	took := time.Since(began)
+	if !inOrder {
+		return took, nil
+	}
+	time.Sleep(settle)
+	return took, powerOff(vm)
 }
 
 func powerOff(vm *qemu.VM) error {
@@ -124,37 +186,6 @@ func powerOff(vm *qemu.VM) error {
 		return err
 	}
 	return vm.Wait(limit)
-}
-
-// bootBare is the time from power-on to the trivial init's first line.
-func (b *bench) bootBare(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	vm, err := qemu.Start(ctx, b.bare)
-	if err != nil {
-		return 0, err
-	}
-	defer vm.Kill()
-	if _, err := vm.Expect(`bare: up`, limit); err != nil {
-		return 0, err
-	}
-	return time.Since(began), nil
-}
-
-// bootImage is the time from power-on to the box's word that all services are
-// ready. It ends in order, so that its log tells what memory they had.
-func (b *bench) bootImage(ctx context.Context) (time.Duration, error) {
-	began := time.Now()
-	vm, err := qemu.Start(ctx, b.box)
-	if err != nil {
-		return 0, err
-	}
-	defer vm.Kill()
-	if _, err := vm.Expect(`clinicgate: ready in`, limit); err != nil {
-		return 0, err
-	}
-	took := time.Since(began)
-	time.Sleep(settle)
-	return took, powerOff(vm)
 }
 
 // memory reads, from the log of the last boot, what each service had in RAM.

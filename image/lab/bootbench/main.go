@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"clinicgate/firmware/lab/qemu"
 )
 
 // metric is one line of a bench's result. Ratio is Value over PeerValue.
@@ -57,20 +59,30 @@ func measure(ctx context.Context, image string, n int) ([]metric, error) {
 			return nil, err
 		}
 	}
-	var ready, bare []time.Duration
-	for i := range n {
-		t, err := b.bootBare(ctx)
-		if err != nil {
-			return nil, err
-		}
-		bare = append(bare, t)
-		if t, err = b.bootImage(ctx); err != nil {
-			return nil, err
-		}
-		ready = append(ready, t)
-		fmt.Printf("boot %d of %d: ready after %.1f s, bare kernel after %.1f s\n", i+1, n, ready[i].Seconds(), bare[i].Seconds())
+	boots := []struct {
+		cfg     qemu.Config
+		line    string
+		inOrder bool
+		took    []time.Duration
+	}{
+		{cfg: b.bareUEFI, line: `bare: up`}, {cfg: b.boxUEFI, line: `clinicgate: ready in`, inOrder: true},
+		{cfg: b.bare, line: `bare: up`}, {cfg: b.box, line: `clinicgate: ready in`, inOrder: true},
 	}
-	metrics := []metric{compare("boot.ready_s", median(ready), "bare kernel + trivial init", median(bare), n)}
+	for i := range n {
+		for k := range boots {
+			t, err := until(ctx, boots[k].cfg, boots[k].line, boots[k].inOrder)
+			if err != nil {
+				return nil, err
+			}
+			boots[k].took = append(boots[k].took, t)
+		}
+		fmt.Printf("boot %d of %d: ready after %.1f s, bare kernel after %.1f s; without firmware %.1f and %.1f s\n", i+1, n,
+			boots[1].took[i].Seconds(), boots[0].took[i].Seconds(), boots[3].took[i].Seconds(), boots[2].took[i].Seconds())
+	}
+	metrics := []metric{
+		compare("boot.ready_s", median(boots[1].took), "bare kernel + trivial init, by the same firmware", median(boots[0].took), n),
+		compare("boot.direct_ready_s", median(boots[3].took), "bare kernel + trivial init", median(boots[2].took), n),
+	}
 	sizes, err := b.sizes()
 	if err != nil {
 		return nil, err
