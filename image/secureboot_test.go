@@ -42,6 +42,7 @@ func TestSecureBoot(t *testing.T) {
 		{"signed by somebody", theirs, func(string) {}, refused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			vm := start(t, secured(t, files, c.keys, c.change))
 			expect(t, vm, c.want)
 			if c.want != refused {
