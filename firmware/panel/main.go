@@ -30,7 +30,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	}
 	w := &watcher{source: collect.Source{Run: env.Run, Site: env.Site}, env: env}
 	w.open()
-	h := &serve.Handler{Look: w.look, Pages: pages, Names: cfg.Names, Log: env.Log, Ended: ctx, Asked: w.asked}
+	h := &serve.Handler{Look: w.look, Pages: pages, Names: cfg.Names, Log: env.Log, Ended: ctx, Asked: w.asked, Records: cfg.Records}
 	keys := &keys{env: env}
 	keys.load()
 	control := http.NewServeMux()

@@ -121,6 +121,18 @@ var words = map[string][3]string{
 	"box.site":    {"Centro", "Clinic", "Mottagning"},
 	"no.patients": {"Esta página no muestra datos de pacientes.", "This page shows no patient's data.", "Sidan visar inga patientuppgifter."},
 
+	// ECGs, for a doctor with a card.
+	"ecg.look":    {"Ver los ECG (médico con tarjeta)", "Look at ECGs (doctor with card)", "Se EKG (läkare med kort)"},
+	"ecg.title":   {"ECG que están aquí", "ECGs that are here", "EKG som finns här"},
+	"ecg.explain": {"Para médicos con su tarjeta en el lector. Cada mirada queda registrada. Al sacar la tarjeta desaparece todo.", "For doctors with their card in the reader. Each look is on record. With the card out all of it goes away.", "För läkare med sitt kort i läsaren. Varje titt registreras. När kortet tas ut försvinner allt."},
+	"ecg.login":   {"Entrar con la tarjeta", "Log in with your card", "Logga in med kortet"},
+	"ecg.none":    {"No hay ningún ECG.", "No ECG is here.", "Det finns inget EKG."},
+	"ecg.over":    {"La sesión ha terminado.", "The session is over.", "Sessionen är avslutad."},
+	"ecg.failed":  {"No ha sido posible. Espere un momento e inténtelo otra vez.", "That was not possible. Wait a moment and try again.", "Det gick inte. Vänta en stund och försök igen."},
+	"ecg.undrawn": {"Este ECG no se puede dibujar aquí; se envía tal como es.", "This ECG can't be drawn here; it is delivered as it is.", "Detta EKG kan inte ritas här; det skickas som det är."},
+	"ecg.drawing": {"ECG de 12 derivaciones, 25 mm/s, 10 mm/mV:", "ECG of 12 leads, 25 mm/s, 10 mm/mV:", "EKG med 12 avledningar, 25 mm/s, 10 mm/mV:"},
+	"ecg.back":    {"Volver a la página de la clínica", "Back to the clinic's page", "Tillbaka till mottagningens sida"},
+
 	// Answers instead of the page.
 	"error.slow":   {"Demasiadas peticiones: espere unos segundos.", "Too many requests: wait a few seconds.", "För många förfrågningar: vänta några sekunder."},
 	"error.nopage": {"Esta página no existe.", "There is no such page.", "Sidan finns inte."},

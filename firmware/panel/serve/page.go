@@ -107,6 +107,15 @@ func (p *Pages) Page(v view.Page, parts []Part) (string, error) {
 	})
 }
 
+// ECG writes the page where a doctor logs in and looks at ECGs. It has none: the
+// browser fetches them from records, with a token of the service at login.
+func (p *Pages) ECG(l phrase.Lang, records, login string) (string, error) {
+	return p.write(l, "ecg", struct {
+		Lang                                phrase.Lang
+		Style, Script, Icon, Records, Login string
+	}{l, p.named["style.css"], p.named["ecg.js"], p.named["icon.svg"], records, login})
+}
+
 // Refused writes an answer that is not the page.
 func (p *Pages) Refused(l phrase.Lang, says string) (string, error) {
 	return p.write(l, "refused", struct {

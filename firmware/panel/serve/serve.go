@@ -27,6 +27,8 @@ type Handler struct {
 	Ended context.Context // event streams end with it
 	Asked func(status int)
 
+	Records string // FHIR base that a doctor's browser asks for ECGs; empty: none are shown
+
 	limit limit
 
 	mu    sync.Mutex
@@ -69,6 +71,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) int {
 		return h.page(w, r)
 	case "/events":
 		return h.events(w, r)
+	case "/ecg":
+		return h.ecg(w, r)
 	}
 	return h.refuse(w, r, http.StatusNotFound, "error.nopage")
 }
@@ -149,6 +153,7 @@ func (h *Handler) now(l phrase.Lang) (view.Page, []Part, error) {
 	defer h.mu.Unlock()
 	if age := time.Since(h.last.Now); h.parts == nil || age > fresh || age < 0 {
 		h.last, h.parts = h.Look(), map[phrase.Lang][]Part{}
+		h.last.ECGs = h.login(h.last) != ""
 	}
 	v := view.Make(h.last, l)
 	parts, known := h.parts[l]

@@ -29,6 +29,7 @@ type Page struct {
 	Cards   bool // known how the readers are
 	Lines   Lines
 	Box     []Fact
+	ECGs    bool // a doctor can look at ECGs
 }
 
 // Fact is a name and a value.
@@ -96,6 +97,7 @@ type Of struct {
 	Day   *day.Day
 	Moved Progress
 	Now   time.Time
+	ECGs  bool // a doctor can look at those that are here
 }
 
 // Make makes the page.
@@ -114,7 +116,7 @@ func Make(o Of, l phrase.Lang) Page {
 	p.Records = recordsOf(b, l, o.Now)
 	p.Rooms = rooms(b, l, o.Now)
 	p.Lines = lines(o, l)
-	p.Box = box(b, l, o.Now)
+	p.Box, p.ECGs = box(b, l, o.Now), o.ECGs
 	return p
 }
 
