@@ -81,6 +81,7 @@ bench-ux: deps ## the clinic's page over a cold cache: build/bench/ux.json
 screens: deps ## take the pictures of docs/screens anew
 	@mkdir -p docs/screens
 	@$(GO) test ./firmware/panel -run '^TestScreens$$' -count=1 -screens $(CURDIR)/docs/screens
+	@$(GO) test ./cardauth $(EXEC) -run '^TestDoctorSeesAnECG$$' -count=1 -screens $(CURDIR)/docs/screens
 
 repro: build ## build the image twice, in two folders and nothing shared but downloads, and compare (about 10 minutes)
 	@./image/repro.sh

@@ -32,6 +32,8 @@ type browser struct {
 	*desk
 	app   string // address of the app's pages
 	login string // of cardauth's
+	page  string // of the clinic's page
+	ways  string // into syncd
 	fhir  string // of the records for programs
 	cmd   *exec.Cmd
 	in    io.WriteCloser
@@ -49,7 +51,7 @@ func newBrowser(t *testing.T) *browser {
 		}
 		return nil
 	})
-	b := &browser{login: freePort(t), fhir: freePort(t)}
+	b := &browser{login: freePort(t), fhir: freePort(t), page: freePort(t), ways: freePort(t)}
 	var trusted []string
 	newDesk(t, func(d *desk) {
 		b.desk = d
@@ -176,9 +178,19 @@ name = "The Old Chart"
 redirect_uris = ["%[3]s/legacy/"]
 scopes = ["user/*.rs", "openid", "fhirUser", "online_access"]
 bind = "address"
+[[card.app]]
+client_id = "panel"
+name = "The clinic's page"
+redirect_uris = ["https://gateway.internal:%[6]s/ecg"]
+scopes = ["user/*.rs", "online_access"]
+bind = "dpop"
 [[card.browser]]
 address = "127.0.0.1"
 room = "consulting-1"
+[panel]
+listen = "127.0.0.1:%[6]s"
+plain = ""
+records = "https://gateway.internal:%[2]s/fhir/R4"
 [sync]
 listen  = "127.0.0.1:%[4]s"
 devices = "devices.pem"
@@ -187,7 +199,14 @@ base    = "%[5]s/fhir"
 [sync.apps]
 listen  = "127.0.0.1:%[2]s"
 base    = "https://gateway.internal:%[2]s"
-`, b.login, b.fhir, b.app, freePort(t), ehr.URL)
+[sync.uploads]
+devices = ["ecg-1"]
+[[sync.destination]]
+name = "ehr"
+kind = "fhir"
+url = "http://127.0.0.1:9/fhir"
+accepts = ["scp-ecg"]
+`, b.login, b.fhir, b.app, b.ways, ehr.URL, b.page)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,13 @@ const run = async () => {
       return { state: await page.textContent("#state"), result: JSON.parse(await page.textContent("#result")) };
     },
     look: async () => ({ url: page.url(), text: await page.textContent("body"), scripts: await page.locator("script").count() }),
+    drawn: async () => {
+      await page.waitForFunction(() => { const i = document.querySelector("#sheet img"); return i && i.complete && i.naturalWidth > 0; }, null, { timeout: 15000 });
+      return page.evaluate(() => { const i = document.querySelector("#sheet img"); return { wide: i.naturalWidth, high: i.naturalHeight, alt: i.alt }; });
+    },
+    gone: async ({ selector }) => { await page.waitForSelector(selector, { state: "detached", timeout: 30000 }); },
+    shot: async ({ file }) => { await page.setViewportSize({ width: 1180, height: 1000 }); await page.screenshot({ path: file, fullPage: true }); },
+    seen: async () => ({ seen }),
     fetch: async ({ url, init }) => page.evaluate(async ([url, init]) => {
       try { const r = await fetch(url, init); return { status: r.status, text: (await r.text()).slice(0, 500) }; } catch (e) { return { error: String(e) }; }
     }, [url, init]),
