@@ -17,7 +17,7 @@ endif
 PAIR_HOGS ?= 10m
 export PAIR_HOGS
 
-.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-ux screens fuzz lock clean bench-update chaos-update repro
+.PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-drain bench-ux screens fuzz lock clean bench-update chaos-update repro
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ bench-pair: deps ## a box of the pair dies, beside keepalived and conntrackd: bu
 
 bench-card: deps ## insertion, login and removal, local and over a 40 ms link: build/bench/card.json
 	@$(GO) test ./cardauth $(EXEC) -run '^$$' -bench '^BenchmarkCard$$' -benchtime 1x -timeout 15m
+
+bench-drain: deps ## a backlog over a thin, lossy line, urgent ECGs and ten cuts beside it: build/bench/drain.json; BACKLOG_MB=200: a smaller one
+	@$(GO) test ./syncd $(EXEC) -run '^$$' -bench '^BenchmarkDrain$$' -benchtime 1x -timeout 40m
 
 bench-ux: deps ## the clinic's page over a cold cache: build/bench/ux.json
 	@$(GO) test ./firmware/panel -run '^$$' -bench '^BenchmarkPage$$' -benchtime 1x -timeout 10m

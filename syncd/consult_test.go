@@ -235,8 +235,8 @@ accepts = ["pdf", "fhir"]
 	// The line is back; the first transaction is done there and its answer lost.
 	h.lose.Store(2)
 	h.cut.Store(false)
-	c.wait("the case there", c.caseIs("sent", 0))
-	c.wait("the ECG in the archive", func() bool { return h.images() == 1 })
+	c.within(time.Minute, "the case there", c.caseIs("sent", 0))
+	c.within(time.Minute, "the ECG in the archive", func() bool { return h.images() == 1 })
 	if n := h.count(); n["ServiceRequest"] != 1 || n["Communication"] != 1 || n["DocumentReference"] != 1 || n["Binary"] != 1 {
 		t.Fatalf("the hospital has %v", n)
 	}
@@ -250,7 +250,7 @@ accepts = ["pdf", "fhir"]
 	h.cut.Store(false)
 	c.kill()
 	begin()
-	c.wait("the answer", c.caseIs("answered", 3))
+	c.within(time.Minute, "the answer", c.caseIs("answered", 3))
 
 	// Cut once more: all of the answer is here, and the card reads it.
 	h.cut.Store(true)
@@ -272,8 +272,8 @@ accepts = ["pdf", "fhir"]
 	h.put(entry("DiagnosticReport/d1", `{"resourceType":"DiagnosticReport","id":"d1","status":"final","code":{"text":"ECG"},"basedOn":[{"reference":"`+request+`"}],"subject":{"reference":"Patient/p1"},"conclusion":"secret infarction, final"}`),
 		entry("Communication/wrong", `{"resourceType":"Communication","id":"wrong","status":"completed","basedOn":[{"reference":"`+request+`"}],"subject":{"reference":"Patient/p2"},"payload":[{"contentString":"another's"}]}`))
 	h.cut.Store(false)
-	c.wait("the final report", c.caseIs("final", 3))
-	c.wait("the alarm about another patient's answer", func() bool { return c.fault(faultConsult) })
+	c.within(time.Minute, "the final report", c.caseIs("final", 3))
+	c.within(time.Minute, "the alarm about another patient's answer", func() bool { return c.fault(faultConsult) })
 	c.wait("the display", func() bool { return strings.Contains(later.String(), `"state":"final"`) })
 
 	for what, text := range map[string]string{

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if os.Getenv("CLINICGATE_TEST_PROGRAM") == "receiver" {
+		receiver()
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -199,7 +203,13 @@ func (c *clinic) listening() {
 
 func (c *clinic) wait(what string, ok func() bool) {
 	c.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	c.within(20*time.Second, what, ok)
+}
+
+// within is wait for what may take longer on a busy machine.
+func (c *clinic) within(limit time.Duration, what string, ok func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			c.t.Fatalf("no %s; syncd.json: %+v", what, c.status())
 		}
