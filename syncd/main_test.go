@@ -83,11 +83,11 @@ func TestDay(t *testing.T) {
 		return s.Cache.Resources == 3 && s.Cache.Bytes > 0 && !s.Cache.LastContact.IsZero() && s.Disk.Total > 0 && strings.HasPrefix(s.Keys, "software")
 	})
 
-	if m := c.control("/metrics"); !strings.Contains(m, `syncd_ehr_questions_total{end="answered"}`) || !strings.Contains(m, "\nsyncd_cache_answers 2\n") ||
+	if m := c.control("/metrics"); !strings.Contains(m, `syncd_ehr_questions_total{end="answered"}`) || !strings.Contains(m, "\nsyncd_cache_answers 3\n") ||
 		!strings.Contains(m, "\nsyncd_sessions 1\n") || strings.Contains(m, "secret") {
 		t.Errorf("metrics:\n%s", m)
 	}
-	if s := c.control("/state"); !strings.Contains(s, `"resources":2`) {
+	if s := c.control("/state"); !strings.Contains(s, `"resources":3`) {
 		t.Errorf("state: %s", s)
 	}
 
