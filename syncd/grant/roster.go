@@ -25,6 +25,7 @@ type Roster struct {
 	strict   bool   // reading wants care too
 	names    []byte // key of the pseudonyms
 	lease    time.Duration
+	proven   *proven // tokens whose signature was checked against these keys
 }
 
 var errUnknownKey = errors.New("unknown key")
@@ -35,7 +36,7 @@ func NewRoster(c *wire.Card) (*Roster, error) {
 	r := &Roster{
 		keys: map[string]*ecdsa.PublicKey{}, sessions: map[string]wire.Session{},
 		care: map[string][]wire.Care{}, consents: map[string]wire.Consent{},
-		grade: c.Trust.Grade, strict: c.ReadsNeedCare, lost: c.ConsentsLost, lease: time.Duration(c.LeaseMS) * time.Millisecond,
+		grade: c.Trust.Grade, strict: c.ReadsNeedCare, lost: c.ConsentsLost, lease: time.Duration(c.LeaseMS) * time.Millisecond, proven: &proven{},
 	}
 	var bad []error
 	for _, k := range c.Keys.Keys {
