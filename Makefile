@@ -104,3 +104,7 @@ lock: ## note the archive's current Debian packages in the image's lock file
 
 clean: ## remove build/
 	@rm -rf build 2>/dev/null || $(SUDO) rm -rf build
+
+.PHONY: bench-read
+bench-read: deps ## cached reads beside nginx, searches among a million resources without the EHR: build/bench/read.json
+	@$(GO) test ./syncd $(EXEC) -run '^$$' -bench '^BenchmarkRead$$' -benchtime 1x -timeout 60m
