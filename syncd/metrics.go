@@ -19,6 +19,9 @@ const (
 	metricDelivered = "syncd_queue_delivered"
 	metricHeld      = "syncd_queue_held"
 	metricSessions  = "syncd_sessions"
+	metricWanted    = "syncd_ahead_patients_wanted"
+	metricAhead     = "syncd_ahead_patients_held"
+	metricFetched   = "syncd_ahead_bytes"
 )
 
 // ending names how a question to the EHR ended.

@@ -33,7 +33,7 @@ func (s *state) handler(self string) *serve.Handler {
 		Records: s.reader(s.cfg.Cache.Fresh),
 		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
 		Capability: fhir.Capability(self, s.env.Release, time.Now(), s.creates()...), Log: s.env.Log,
-		Traced: func(err error) { s.countTraced(err); room(err) },
+		Traced: func(err error) { s.countTraced(err); room(err); s.lastRead.Store(time.Now().UnixNano()) },
 	}
 }
 

@@ -56,10 +56,12 @@ func (s *state) report(now time.Time) {
 		s.env.Faults.Keep(id, faults...)
 	}
 	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
+	s.env.Faults.Keep(faultAhead, s.aheadFaults()...)
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)
 	}
 	gauge(&s.metrics, v, s.roster.Load().Sessions())
+	s.gaugeAhead()
 	s.shown.Store(v)
 }
 

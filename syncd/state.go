@@ -19,6 +19,7 @@ import (
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt"
 	"clinicgate/syncd/partial"
+	"clinicgate/syncd/prefetch"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/register"
 	"clinicgate/syncd/trail"
@@ -42,7 +43,9 @@ type state struct {
 	pair    *pair // nil: there is no other box
 	ehr     *upstream.Client
 
-	register *register.Register // patients by number, and what is ordered
+	register *register.Register   // patients by number, and what is ordered
+	ahead    *prefetch.Prefetcher // nil: the site wants none
+	lastRead atomic.Int64         // Unix nanoseconds: when somebody read a record last
 
 	card   atomic.Pointer[wire.Card] // as cardauth last said
 	roster atomic.Pointer[grant.Roster]
@@ -78,6 +81,7 @@ const (
 	faultClock    = "sync.clock-back"
 	faultOrders   = "sync.worklist"
 	faultConsult  = "sync.consult-foreign"
+	faultAhead    = "sync.ahead"
 )
 
 // open opens the stores. It leaves nothing open when it fails.

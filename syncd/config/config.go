@@ -43,6 +43,7 @@ type Config struct {
 	Apps         *Apps     // nil: no program in a browser sees records
 	Worklist     *Worklist // nil: none is kept
 	Mirror       *Mirror   // nil: there is no other box
+	Warm         *Warm     // nil: nothing is fetched before it is asked for
 	Destinations []Destination
 }
 
@@ -129,6 +130,7 @@ type file struct {
 	Lists       *listsFile    `toml:"lists"`
 	Apps        *appsFile     `toml:"apps"`
 	Worklist    *worklistFile `toml:"worklist"`
+	Warm        *warmFile     `toml:"warm"`
 	Queue       *queueFile    `toml:"queue"`
 	Mirror      *mirrorFile   `toml:"mirror"`
 	Destination []struct {
@@ -169,6 +171,7 @@ func Parse(f *site.File) (Config, error) {
 	c.lists(&in, &out)
 	c.apps(&in, &out)
 	c.worklist(&in, &out)
+	c.warm(&in, &out)
 	c.destinations(&in, &out)
 	c.contradictions(&out)
 	if err := c.err(); err != nil {
