@@ -145,22 +145,40 @@ func (m *Morning) token(ctx context.Context) (string, error) {
 	return m.login.Token, nil
 }
 
-// stalls is how often in a morning an emulated reader may stand still for so long that
-// the session ends, which a session must do when its card falls silent.
-const stalls = 5
+// stalls is how often in a morning an emulated box may stand still for so long that the
+// session ends, which a session must do when its card falls silent, or that the cloud's
+// answer comes too late, where two boxes share the processors.
+const stalls = 10
 
-// read asks for a record as the signed-in doctor. At an emulated box, whose reader may
-// have stood still, the doctor does what the answer says and signs in again.
+// read asks for a record as the signed-in doctor. At an emulated box, which may have
+// stood still, the doctor does what the answer says: signs in again, or tries again.
 func (m *Morning) read(ctx context.Context, path string, status int) (*station.Answer, error) {
 	a, err := m.readOnce(ctx, path)
-	for m.Clinic.Slow && m.stalled < stalls && status != http.StatusUnauthorized && over(a, err) {
-		m.stalled++
-		fmt.Fprintf(m.Out, "              the emulated reader stood still, the session is over: the doctor signs in again (%d of at most %d)\n", m.stalled, stalls)
-		if err := m.enterPIN(ctx); err != nil {
-			return nil, err
+	for m.Clinic.Slow && m.stalled < stalls {
+		late := m.Second != nil && err == nil && a.Status == http.StatusGatewayTimeout && status == http.StatusOK
+		switch {
+		case late:
+			m.tellStall("the cloud's answer came too late: the doctor tries again")
+		case over(a, err) && status != http.StatusUnauthorized:
+			m.tellStall("the session is over: the doctor signs in again")
+			if err := m.enterPIN(ctx); err != nil {
+				return nil, err
+			}
+		default:
+			return wanted(a, err, path, status)
 		}
 		a, err = m.readOnce(ctx, path)
 	}
+	return wanted(a, err, path, status)
+}
+
+func (m *Morning) tellStall(what string) {
+	m.stalled++
+	fmt.Fprintf(m.Out, "              the emulated box stood still, %s (%d of at most %d)\n", what, m.stalled, stalls)
+}
+
+// wanted is the answer, if it is the one to get.
+func wanted(a *station.Answer, err error, path string, status int) (*station.Answer, error) {
 	if err != nil {
 		return nil, err
 	}
