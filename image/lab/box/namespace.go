@@ -201,7 +201,7 @@ func (b *Namespace) log(name string) string {
 var services = []string{"8443", "8444", "8883", "11112"}
 
 // bootLimit is how long a box may take until its services answer.
-const bootLimit = time.Minute
+const bootLimit = 3 * time.Minute
 
 func (b *Namespace) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootLimit)
