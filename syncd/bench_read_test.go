@@ -117,7 +117,7 @@ func readRates(b *testing.B) []figure {
 func (c *clinic) addrToken(s wire.Session) string {
 	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
 		"iss": grant.Issuer("T-1"), "aud": grant.Audience, "sub": s.Subject, "sid": s.ID, "role": s.Role, "scope": "user/*.rs",
-		"room": s.Room, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "cnf": map[string]any{"addr": "127.0.0.1"},
+		"room": s.Room, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "cnf": map[string]any{"addr": "127.0.0.1"},
 	})
 	tok.Header["typ"], tok.Header["kid"] = "at+jwt", "k"
 	text, err := tok.SignedString(c.key)

@@ -46,4 +46,5 @@ modules syncd/upload/testdata/tusclient build/lab/tusclient
 # fhirclient's optional modules are for phones: 270 MB of them.
 modules cardauth/testdata/browser build/lab/browser --omit=optional --legacy-peer-deps --ignore-scripts
 modules firmware/panel/testdata/browser build/lab/page --ignore-scripts
+modules syncd/testdata/clients build/lab/fhirclients --omit=optional --legacy-peer-deps --ignore-scripts
 echo "deps: all there"
