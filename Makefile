@@ -18,6 +18,7 @@ PAIR_HOGS ?= 10m
 export PAIR_HOGS
 
 .PHONY: help deps build image run lab stop test check bench-boot bench-tunnel bench-wan bench-pair bench-card bench-drain bench-ux screens fuzz lock clean bench-update chaos-update repro
+.PHONY: bench-queue chaos
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\)\(-%\)\{0,1\}:.*## \(.*\)/\1\2|\3/p' Makefile | sed 's/-%/-NAME/' | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -95,6 +96,14 @@ chaos-update: build image ## cut the power N times in the middle of updates, in 
 
 bench-update: deps image ## what a change of one daemon costs to fetch, beside casync: build/bench/update.json
 	@$(GO) test ./image $(EXEC) -run '^$$' -bench '^BenchmarkUpdate$$' -benchtime 1x -timeout 30m
+
+BENCH_DIR ?=
+export BENCH_DIR
+bench-queue: deps ## durable accepts beside the disk and Orthanc: build/bench/queue.json; BENCH_DIR=a folder on the disk to measure
+	@$(GO) test ./syncd -run '^$$' -bench '^BenchmarkQueue$$' -benchtime 1x -timeout 15m
+
+chaos: build image ## cut the power of the image in QEMU N times (5) under load; FAST=1: kill -9 in a namespace
+	@$(SUDO) $(LAB) chaos -n $(N) -gateway=$(if $(FAST),namespace,image)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@./image/lab/fuzz.sh $(FUZZTIME)

@@ -2,6 +2,7 @@
 // gateway in it and plays the morning. Started with
 //
 //	lab run [-gateway=image|namespace] [-firmware] [-pair]   build the clinic and play the morning
+//	lab chaos [-gateway=image|namespace] [-n N] [-seed N]    cut the box's power N times under load
 //	lab ctl COMMAND...                   ask the running lab: cut isp-a, card out...
 //	lab stop                             end it
 package main
@@ -24,6 +25,7 @@ import (
 func main() { os.Exit(logic(os.Args[1:], os.Stdout, os.Stderr)) }
 
 const usage = `usage: lab run [-gateway=image|namespace] [-firmware] [-pair]
+       lab chaos [-gateway=image|namespace] [-n N] [-seed N]
        lab ctl COMMAND...
        lab stop
 `
@@ -39,6 +41,8 @@ func logic(args []string, out, errOut io.Writer) int {
 	switch args[0] {
 	case "run":
 		err = run(ctx, args[1:], out)
+	case "chaos":
+		err = runChaos(ctx, args[1:], out)
 	case "ctl":
 		err = ask(args[1:], out)
 	case "stop":

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/proc"
+	"clinicgate/syncd/lane"
+	"clinicgate/syncd/queue"
+	"clinicgate/syncd/vault"
+)
+
+// A figure is one line of build/bench/queue.json.
+type figure struct {
+	Metric    string  `json:"metric"`
+	Value     float64 `json:"value"`
+	Unit      string  `json:"unit"`
+	Peer      string  `json:"peer"`
+	PeerValue float64 `json:"peer_value"`
+	Ratio     float64 `json:"ratio"`
+	N         int     `json:"n"`
+}
+
+const (
+	acceptSize = 64 << 10
+	slice      = 2 * time.Second // of one measurement
+	rounds     = 5
+)
+
+// BenchmarkQueue measures durable accepts of 64 KiB by one and by eight senders: a
+// receipt each, sealed, digested, on the disk; beside each, in the same minute, what
+// the disk gives to one loop that appends 64 KiB to a file and calls fdatasync, and
+// to one that overwrites. Then the same 12-lead ECGs by storescu to this program and
+// to Orthanc. BENCH_DIR is a folder on the disk to measure. It takes a minute and a
+// half and writes build/bench/queue.json; run it with -benchtime 1x.
+func BenchmarkQueue(b *testing.B) {
+	lab.Require(b, lab.Program("storescu", "Orthanc"))
+	dir := os.Getenv("BENCH_DIR")
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	var figures []figure
+	for _, senders := range []int{1, 8} {
+		var rate, p99, appends, overwrites []float64
+		for range rounds {
+			appends = append(appends, rawRate(b, dir, true))
+			overwrites = append(overwrites, rawRate(b, dir, false))
+			r, p := acceptRate(b, dir, senders)
+			rate, p99 = append(rate, r), append(p99, p)
+		}
+		name := fmt.Sprintf("queue.accepts_%d", senders)
+		beside := func(metric, peer string, of []float64) figure {
+			return figure{metric, median(rate), "/s", peer, median(of), median(rate) / median(of), rounds}
+		}
+		figures = append(figures, beside(name, "append, fdatasync", appends), beside(name+"_pre", "overwrite, fdatasync", overwrites),
+			figure{Metric: name + "_p99_ms", Value: median(p99), Unit: "ms", N: rounds})
+	}
+	files := b.TempDir()
+	const stores = 200
+	for n := range stores {
+		if err := os.WriteFile(filepath.Join(files, fmt.Sprintf("%03d.dcm", n)), ecgOf(b, n), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var ours, theirs []float64
+	for range 3 {
+		ours = append(ours, storeRate(b, "CLINICGATE", oursListens(b), files, stores))
+		theirs = append(theirs, storeRate(b, "ORTHANC", orthancListens(b), files, stores))
+	}
+	figures = append(figures, figure{"queue.cstore_per_s", median(ours), "/s", "Orthanc", median(theirs), median(ours) / median(theirs), 3})
+	writeFigures(b, "queue", figures)
+}
+
+func median(all []float64) float64 {
+	s := slices.Sorted(slices.Values(all))
+	return s[len(s)/2]
+}
+
+// rawRate is what the disk gives to one who writes 64 KiB and calls fdatasync.
+func rawRate(b *testing.B, dir string, growing bool) float64 {
+	b.Helper()
+	f, err := os.CreateTemp(dir, "raw")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	buf := make([]byte, acceptSize)
+	rand.NewChaCha8([32]byte{}).Read(buf)
+	const file = 64 << 20
+	if !growing {
+		for range file / acceptSize {
+			if _, err := f.Write(buf); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	n, begin := 0, time.Now()
+	for ; time.Since(begin) < slice/2; n++ {
+		at := int64(n) * acceptSize
+		if !growing {
+			at %= file
+		}
+		if _, err := f.WriteAt(buf, at); err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return float64(n) / time.Since(begin).Seconds()
+}
+
+// acceptRate is receipts a second, and their 99th percentile in milliseconds.
+func acceptRate(b *testing.B, dir string, senders int) (rate, p99 float64) {
+	b.Helper()
+	v, err := vault.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	home, err := os.MkdirTemp(dir, "queue")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(home)
+	q, err := queue.Open(home, queue.Options{Domain: v.Domain("uploads"), Retention: time.Nanosecond})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer q.Close()
+	time.Sleep(300 * time.Millisecond) // spares are being written
+	var number, done atomic.Int64
+	took := make([][]time.Duration, senders)
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			body := make([]byte, acceptSize)
+			rand.NewChaCha8([32]byte{byte(s)}).Read(body)
+			for time.Since(begin) < slice {
+				it := queue.Item{Key: fmt.Sprint("k", number.Add(1)), Lane: lane.Routine, Kind: "dicom", Origin: "CART", Size: acceptSize}
+				at := time.Now()
+				if _, err := q.Accept(context.Background(), it, bytes.NewReader(body)); err != nil {
+					b.Error(err)
+					return
+				}
+				took[s] = append(took[s], time.Since(at))
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	rate = float64(done.Load()) / time.Since(begin).Seconds()
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	return rate, all[len(all)*99/100].Seconds() * 1000
+}
+
+// oursListens is this program's DICOM node; it returns where.
+func oursListens(b *testing.B) string {
+	c := newClinic(b)
+	port := freePort(b)
+	c.ways(fmt.Sprintf("[sync.dicom]\nlisten = \"127.0.0.1:%s\"\ntitle = \"CLINICGATE\"", port))
+	c.keys()
+	c.start()
+	c.wait("DICOM node", func() bool { return listens(port) })
+	return port
+}
+
+func listens(port string) bool {
+	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+// orthancListens is Orthanc's, with its defaults.
+func orthancListens(b *testing.B) string {
+	dir := b.TempDir()
+	var number int
+	port := freePort(b)
+	fmt.Sscan(port, &number)
+	config, err := json.Marshal(map[string]any{
+		"StorageDirectory": dir, "IndexDirectory": dir, "HttpServerEnabled": false, "DicomPort": number, "DicomAet": "ORTHANC", "Plugins": []string{},
+	})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "orthanc.json"), config, 0o600)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := proc.Start(proc.Spec{Name: "Orthanc", Args: []string{"Orthanc", filepath.Join(dir, "orthanc.json")}, Log: filepath.Join(dir, "log")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(p.Kill)
+	for end := time.Now().Add(30 * time.Second); !listens(port); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			b.Fatal("Orthanc does not listen")
+		}
+	}
+	return port
+}
+
+// storeRate is C-STOREs a second over one association.
+func storeRate(b *testing.B, title, port, files string, n int) float64 {
+	b.Helper()
+	begin := time.Now()
+	out, err := exec.Command("storescu", "-R", "-aet", "ECGCART", "-aec", title, "127.0.0.1", port, "+sd", files).CombinedOutput()
+	if err != nil {
+		b.Fatalf("storescu: %v\n%s", err, out)
+	}
+	return float64(n) / time.Since(begin).Seconds()
+}
+
+// writeFigures writes build/bench/NAME.json and prints the same.
+func writeFigures(b *testing.B, name string, figures []figure) {
+	b.Helper()
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("\nload %s", load)
+	for _, f := range figures {
+		fmt.Printf("%-28s %10.2f %-3s (n %d)", f.Metric, f.Value, f.Unit, f.N)
+		if f.Peer != "" {
+			fmt.Printf(" | %10.2f %s, ratio %.2f", f.PeerValue, f.Peer, f.Ratio)
+		}
+		fmt.Println()
+	}
+	data, err := json.MarshalIndent(figures, "", "  ")
+	if err != nil {
+		b.Fatal(err)
+	}
+	path := filepath.Join("../build/bench", name+".json")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
