@@ -132,6 +132,26 @@ func (in *intake) next(buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
+// buffer is a chunk to read a body into; one byte more than the body, if its size was
+// said and is less. A chunk is a mebibyte: making one for each upload costs more than
+// sealing it.
+func (q *Queue) buffer(size int64) []byte {
+	if size > 0 && size < int64(q.chunk) {
+		return make([]byte, size+1)
+	}
+	if buf, ok := q.buffers.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, q.chunk)
+}
+
+// giveBack takes a buffer that nobody reads any more.
+func (q *Queue) giveBack(buf []byte) {
+	if len(buf) == q.chunk {
+		q.buffers.Put(&buf)
+	}
+}
+
 // room takes a piece's room out of the origin's share.
 func (in *intake) room(piece []byte) error {
 	if in.copied {
@@ -159,7 +179,8 @@ func (in *intake) finish(it *Item) error {
 
 // repeat handles an identity that is known.
 func (in *intake) repeat(it Item, have Brief) (Receipt, error) {
-	buf := make([]byte, in.q.chunk)
+	buf := in.q.buffer(it.Size)
+	defer in.q.giveBack(buf)
 	for {
 		piece, err := in.next(buf)
 		if err != nil {
@@ -181,7 +202,8 @@ func (in *intake) repeat(it Item, have Brief) (Receipt, error) {
 // take makes a new item durable: in one record if its body is small, else chunk
 // by chunk as it comes, and its record last.
 func (in *intake) take(it Item) (*entry, error) {
-	buf := make([]byte, in.q.chunk)
+	buf := in.q.buffer(it.Size)
+	defer in.q.giveBack(buf)
 	piece, err := in.next(buf)
 	for err == nil && len(piece) == len(buf) {
 		if err = in.chunk(piece); err == nil {

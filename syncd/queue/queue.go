@@ -34,6 +34,7 @@ type Queue struct {
 	chunk     int
 	share     int64
 	pair      []byte
+	buffers   sync.Pool // of a chunk each
 
 	// keep is held for reading from an append until what it wrote is counted in
 	// pins, and for writing while segments are given up.
