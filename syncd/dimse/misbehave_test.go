@@ -205,17 +205,17 @@ func TestRefusedByStatus(t *testing.T) {
 	}
 }
 
-// Fifty carts at once; and when there are more than we serve, each is told.
+// Two hundred carts at once; and when there are more than we serve, each is told.
 func TestManyAtOnce(t *testing.T) {
-	n := start(t, func(o *Options) { o.Associations = 50 })
+	n := start(t, func(o *Options) { o.Associations = 200 })
 	data := ecg(t)
 	var carts sync.WaitGroup
-	open := make([]*scu, 50)
+	open := make([]*scu, 200)
 	for i := range open {
 		open[i] = dial(t, n.addr).open()
 	}
 	if rj, ok := dial(t, n.addr).associate().(*pdu.AssociateRJ); !ok || rj.Result != pdu.RejectedTransient {
-		t.Errorf("the 51st: %v", rj)
+		t.Errorf("the 201st: %v", rj)
 	}
 	for _, s := range open {
 		carts.Go(func() {
@@ -230,8 +230,8 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	carts.Wait()
-	if len(n.queue.Items()) != 1 || n.queue.Calls() != 50 {
-		t.Errorf("%d items from %d calls, want 1 from 50", len(n.queue.Items()), n.queue.Calls())
+	if len(n.queue.Items()) != 1 || n.queue.Calls() != 200 {
+		t.Errorf("%d items from %d calls, want 1 from 200", len(n.queue.Items()), n.queue.Calls())
 	}
 	waitFor(t, "a free place", func() bool { _, ok := dial(t, n.addr).associate().(*pdu.AssociateAC); return ok })
 }
