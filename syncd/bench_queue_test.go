@@ -25,17 +25,6 @@ import (
 	"clinicgate/syncd/vault"
 )
 
-// A figure is one line of build/bench/queue.json.
-type figure struct {
-	Metric    string  `json:"metric"`
-	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
-	Peer      string  `json:"peer"`
-	PeerValue float64 `json:"peer_value"`
-	Ratio     float64 `json:"ratio"`
-	N         int     `json:"n"`
-}
-
 const (
 	acceptSize = 64 << 10
 	slice      = 2 * time.Second // of one measurement of the disk
@@ -64,11 +53,11 @@ func BenchmarkQueue(b *testing.B) {
 			rate, sustained, p99 = append(rate, r), append(sustained, s), append(p99, p)
 		}
 		name := fmt.Sprintf("queue.accepts_%d", senders)
-		beside := func(metric, peer string, value, of []float64) figure {
-			return figure{metric, median(value), "/s", peer, median(of), median(value) / median(of), rounds}
+		versus := func(metric, peer string, value, of []float64) figure {
+			return beside(metric, median(value), "/s", peer, median(of), rounds)
 		}
-		figures = append(figures, beside(name, "append, fdatasync", rate, appends), beside(name+"_pre", "overwrite, fdatasync", rate, overwrites),
-			beside(name+"_sustained", "append, fdatasync", sustained, appends),
+		figures = append(figures, versus(name, "append, fdatasync", rate, appends), versus(name+"_pre", "overwrite, fdatasync", rate, overwrites),
+			versus(name+"_sustained", "append, fdatasync", sustained, appends),
 			figure{Metric: name + "_p99_ms", Value: median(p99), Unit: "ms", N: rounds})
 	}
 	files := b.TempDir()
@@ -83,7 +72,7 @@ func BenchmarkQueue(b *testing.B) {
 		ours = append(ours, storeRate(b, "CLINICGATE", oursListens(b), files, stores))
 		theirs = append(theirs, storeRate(b, "ORTHANC", orthancListens(b), files, stores))
 	}
-	figures = append(figures, figure{"queue.cstore_per_s", median(ours), "/s", "Orthanc", median(theirs), median(ours) / median(theirs), 3})
+	figures = append(figures, beside("queue.cstore_per_s", median(ours), "/s", "Orthanc", median(theirs), 3))
 	writeFigures(b, "queue", figures)
 }
 
@@ -276,29 +265,4 @@ func storeRate(b *testing.B, title, port, files string, n int) float64 {
 		b.Fatalf("storescu: %v\n%s", err, out)
 	}
 	return float64(n) / time.Since(begin).Seconds()
-}
-
-// writeFigures writes build/bench/NAME.json and prints the same.
-func writeFigures(b *testing.B, name string, figures []figure) {
-	b.Helper()
-	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("\nload %s", load)
-	for _, f := range figures {
-		fmt.Printf("%-28s %10.2f %-3s (n %d)", f.Metric, f.Value, f.Unit, f.N)
-		if f.Peer != "" {
-			fmt.Printf(" | %10.2f %s, ratio %.2f", f.PeerValue, f.Peer, f.Ratio)
-		}
-		fmt.Println()
-	}
-	data, err := json.MarshalIndent(figures, "", "  ")
-	if err != nil {
-		b.Fatal(err)
-	}
-	path := filepath.Join("../build/bench", name+".json")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
-		b.Fatal(err)
-	}
 }
