@@ -203,7 +203,7 @@ func (m *Morning) readBoth(ctx context.Context) error {
 	for _, want := range []struct {
 		box  Box
 		says string
-	}{{m.Box, hasAddress + `(?s).*TO +hospital ok; ehr `}, {m.Second.Box, standsBy}} {
+	}{{m.Box, hasAddress + `(?s).*MIRROR +the other box has every upload`}, {m.Second.Box, standsBy}} {
 		if err := shows(ctx, want.box, want.says); err != nil {
 			return err
 		}
