@@ -13,9 +13,9 @@ import (
 
 	"clinicgate/cardauth/audit"
 	"clinicgate/cardauth/config"
-	"clinicgate/cardauth/floor"
+	"clinicgate/firmware/floor"
 	"clinicgate/cardauth/revoked"
-	"clinicgate/cardauth/tpm"
+	"clinicgate/firmware/tpm"
 	"clinicgate/cardauth/trust"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"clinicgate/cardauth/token"
-	"clinicgate/cardauth/tpm"
+	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
 )

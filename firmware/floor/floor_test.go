@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"clinicgate/cardauth/tpm"
+	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/lab/swtpm"
 )
 
