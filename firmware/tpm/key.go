@@ -45,22 +45,13 @@ func NewKey(chip *Chip, salt []byte) (*Key, error) {
 	if len(salt) != SaltSize {
 		return nil, fmt.Errorf("key in the TPM: got a salt of %d bytes, want %d", len(salt), SaltSize)
 	}
-	password := sha256.Sum256(append([]byte("clinicgate key password\x00"), salt...))
-	point := sha256.Sum256(append([]byte("clinicgate key\x00"), salt...))
-	p := authorized(rhOwner, nil)
-	p = sized(p, append(sized(nil, password[:]), 0, 0)) // TPM2B_SENSITIVE_CREATE: password, no data
-	p = sized(p, template(point[:]))
-	p = append(p, 0, 0, 0, 0, 0, 0) // no outside info, no PCRs
-	body, err := chip.command(tagSessions, ccCreatePrimary, p)
+	password := spread("clinicgate key password", salt)
+	handle, body, err := chip.primary(password, template(spread("clinicgate key", salt)))
 	if err != nil {
 		return nil, fmt.Errorf("key in the TPM: %w", err)
 	}
-	k := &Key{chip: chip, password: password[:]}
-	if len(body) < 10 {
-		return nil, fmt.Errorf("key in the TPM: got %d bytes, want a handle and a public area", len(body))
-	}
-	k.handle = binary.BigEndian.Uint32(body)
-	if k.public, err = publicKey(body[8:]); err != nil {
+	k := &Key{chip: chip, handle: handle, password: password}
+	if k.public, err = publicKey(body); err != nil {
 		k.Close()
 		return nil, fmt.Errorf("key in the TPM: %w", err)
 	}
@@ -158,7 +149,4 @@ func signature(body []byte) ([]byte, error) {
 }
 
 // Close has the TPM forget the key until it is made again.
-func (k *Key) Close() {
-	// One that can't be forgotten is gone at the end of the program.
-	_, _ = k.chip.command(tagNoSessions, ccFlushContext, binary.BigEndian.AppendUint32(nil, k.handle))
-}
+func (k *Key) Close() { k.chip.forget(k.handle) }

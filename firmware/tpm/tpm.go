@@ -1,10 +1,11 @@
-// Package tpm speaks to the box's TPM 2.0: its clock, and a key for signing that is
-// made in it and never leaves it. Codes and layouts are those of the Trusted
+// Package tpm speaks to the box's TPM 2.0: its clock, its registers, and keys that are
+// made in it and never leave it. Codes and layouts are those of the Trusted
 // Platform Module Library, parts 2 and 3. Answers are bounded and checked; a TPM
 // that talks nonsense is an error.
 package tpm
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,11 +34,18 @@ const (
 	tagSessions   = 0x8002
 	tagHashCheck  = 0x8024
 
-	ccClockSet      = 0x0128
-	ccCreatePrimary = 0x0131
-	ccSign          = 0x015D
-	ccFlushContext  = 0x0165
-	ccReadClock     = 0x0181
+	ccClockSet         = 0x0128
+	ccCreatePrimary    = 0x0131
+	ccECDHZGen         = 0x0154
+	ccHMAC             = 0x0155
+	ccSign             = 0x015D
+	ccFlushContext     = 0x0165
+	ccStartAuthSession = 0x0176
+	ccPCRRead          = 0x017E
+	ccPolicyPCR        = 0x017F
+	ccReadClock        = 0x0181
+
+	sessionPolicy = 0x01
 
 	rhOwner    = 0x40000001
 	rhNull     = 0x40000007
@@ -45,6 +53,37 @@ const (
 
 	maxResponse = 4096
 )
+
+// A Code is how a TPM refuses (part 2 §6.6).
+type Code uint32
+
+func (c Code) Error() string { return fmt.Sprintf("TPM says %#x", uint32(c)) }
+
+// policyFailed is TPM_RC_POLICY_FAIL, of whichever session.
+func (c Code) policyFailed() bool { return c&0xBF == 0x9D }
+
+// primary has the TPM derive a key of the owner hierarchy and returns its handle and
+// what follows the size of the parameters: the public area first.
+func (c *Chip) primary(password, template []byte) (handle uint32, body []byte, err error) {
+	p := authorized(rhOwner, nil)
+	p = sized(p, append(sized(nil, password), 0, 0)) // TPM2B_SENSITIVE_CREATE: password, no data
+	p = sized(p, template)
+	p = append(p, 0, 0, 0, 0, 0, 0) // no outside info, no PCRs
+	body, err = c.command(tagSessions, ccCreatePrimary, p)
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(body) < 10 {
+		return 0, nil, fmt.Errorf("got %d bytes, want a handle and a public area", len(body))
+	}
+	return binary.BigEndian.Uint32(body), body[8:], nil
+}
+
+// spread makes of a salt what stands in a template or guards a key.
+func spread(label string, salt []byte) []byte {
+	sum := sha256.Sum256(append([]byte(label+"\x00"), salt...))
+	return sum[:]
+}
 
 // authorized are a handle and its password (part 1 §19.4), empty or not.
 func authorized(handle uint32, password []byte) []byte {
@@ -77,7 +116,7 @@ func command(device io.ReadWriter, tag uint16, code uint32, params []byte) ([]by
 		return nil, errors.New("response is too short")
 	}
 	if rc := binary.BigEndian.Uint32(resp[6:]); rc != 0 {
-		return nil, fmt.Errorf("TPM says %#x", rc)
+		return nil, Code(rc)
 	}
 	return resp[10:n], nil
 }
