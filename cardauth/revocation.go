@@ -13,11 +13,11 @@ import (
 
 	"clinicgate/cardauth/audit"
 	"clinicgate/cardauth/config"
-	"clinicgate/firmware/floor"
 	"clinicgate/cardauth/revoked"
-	"clinicgate/firmware/tpm"
 	"clinicgate/cardauth/trust"
 	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/floor"
+	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/wire"
 )
 

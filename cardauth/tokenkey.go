@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"clinicgate/cardauth/token"
-	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/daemon"
+	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/wire"
 )
 

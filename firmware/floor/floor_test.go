@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"clinicgate/firmware/tpm"
 	"clinicgate/firmware/lab/swtpm"
+	"clinicgate/firmware/tpm"
 )
 
 var morning = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
