@@ -1,6 +1,6 @@
 // Package plainhttp serves a control socket in as much of HTTP/1.1 (RFC 9112) as
-// its clients use: one request a connection, no body worth reading, an answer that
-// ends with the connection. It exists because net/http brings TLS along, and PID 1
+// its clients use: one request a connection, with a short body or none, an answer
+// that ends with the connection. It exists because net/http brings TLS along, and PID 1
 // must not carry that.
 package plainhttp
 
@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 
 const (
 	maxHead  = 8 << 10
-	headTime = 10 * time.Second
+	maxBody  = 256 << 10
+	headTime = 10 * time.Second // for head and body
 	sendTime = 10 * time.Second // for each write: a reader that stalls is left
 )
 
@@ -30,6 +32,9 @@ type Request struct {
 	Path   string
 	Query  url.Values
 	UID    int // of the process at the other end; -1 when the connection can't tell
+	Body   []byte
+
+	length int64 // of the body, as the head says
 }
 
 // Answer is one way to answer. A handler calls it once, then writes the body, if
@@ -60,13 +65,21 @@ func serveOne(ctx context.Context, c net.Conn, h Handler) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	_ = c.SetReadDeadline(time.Now().Add(headTime))
-	in := bufio.NewReader(io.LimitReader(c, maxHead))
+	head := &io.LimitedReader{R: c, N: maxHead}
+	in := bufio.NewReader(head)
 	answer := func(status int, contentType string) io.Writer {
 		w := &patient{c}
 		fmt.Fprintf(w, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nConnection: close\r\n\r\n", status, reason[status], contentType)
 		return w
 	}
 	req, err := Read(in)
+	if err == nil && req.length > 0 {
+		head.N = req.length - int64(in.Buffered()) // no more than the head promised
+		req.Body = make([]byte, req.length)
+		if _, err = io.ReadFull(in, req.Body); err != nil {
+			err = fmt.Errorf("read request: the body ends early: %w", err)
+		}
+	}
 	if err != nil {
 		fmt.Fprintln(answer(400, "text/plain; charset=utf-8"), err)
 		// Closing over unread input would take the answer with it.
@@ -124,14 +137,21 @@ func Read(in *bufio.Reader) (Request, error) {
 	if !ok1 || !ok2 || method == "" || !strings.HasPrefix(version, "HTTP/1.") {
 		return Request{}, fmt.Errorf("read request: got %.80q, want METHOD PATH HTTP/1.1", line)
 	}
-	if _, err := tp.ReadMIMEHeader(); err != nil {
+	fields, err := tp.ReadMIMEHeader()
+	if err != nil {
 		return Request{}, fmt.Errorf("read request header: %w", err)
+	}
+	var length int64
+	if s := fields.Get("Content-Length"); s != "" {
+		if length, err = strconv.ParseInt(s, 10, 64); err != nil || length < 0 || length > maxBody {
+			return Request{}, fmt.Errorf("read request: got a body of %.20q bytes, want %d at most", s, maxBody)
+		}
 	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
-	return Request{Method: method, Path: u.Path, Query: u.Query()}, nil
+	return Request{Method: method, Path: u.Path, Query: u.Query(), length: length}, nil
 }
 
 var reason = map[int]string{

@@ -43,10 +43,10 @@ func client(path string) *http.Client {
 
 func TestNetHTTPClient(t *testing.T) {
 	path := serve(t, func(_ context.Context, req Request, answer Answer) {
-		fmt.Fprintf(answer(409, "text/plain"), "%s %s %s %d", req.Method, req.Path, req.Query.Get("service"), req.UID)
+		fmt.Fprintf(answer(409, "text/plain"), "%s %s %s %d %s", req.Method, req.Path, req.Query.Get("service"), req.UID, req.Body)
 	})
 	for _, method := range []string{"GET", "POST"} {
-		req, err := http.NewRequest(method, "http://init/log?service=a%20b", strings.NewReader("ignored"))
+		req, err := http.NewRequest(method, "http://init/log?service=a%20b", strings.NewReader("a body"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestNetHTTPClient(t *testing.T) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if want := fmt.Sprintf("%s /log a b %d", method, os.Getuid()); err != nil || string(body) != want || resp.StatusCode != 409 {
+		if want := fmt.Sprintf("%s /log a b %d a body", method, os.Getuid()); err != nil || string(body) != want || resp.StatusCode != 409 {
 			t.Errorf("got %d %q, %v; want %q", resp.StatusCode, body, err, want)
 		}
 		if resp.Header.Get("Content-Type") != "text/plain" {
@@ -96,6 +96,9 @@ func TestRefusals(t *testing.T) {
 		"endless head":    "GET / HTTP/1.1\r\nX: " + strings.Repeat("x", maxHead) + "\r\n\r\n",
 		"header garbage":  "GET / HTTP/1.1\r\nno colon\r\n\r\n",
 		"path not a path": "GET %zz HTTP/1.1\r\n\r\n",
+		"endless body":    "POST / HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n",
+		"less than none":  "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+		"half a body":     "POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := net.Dial("unix", path)
@@ -113,9 +116,25 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestLongBody: one that does not come with its head, up to the limit.
+func TestLongBody(t *testing.T) {
+	path := serve(t, func(_ context.Context, req Request, answer Answer) {
+		fmt.Fprint(answer(200, "text/plain"), len(req.Body))
+	})
+	resp, err := client(path).Post("http://init/site", "text/plain", strings.NewReader(strings.Repeat("x", maxBody)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got, err := io.ReadAll(resp.Body); string(got) != fmt.Sprint(maxBody) {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add("GET /log?service=netd HTTP/1.1\r\nHost: init\r\n\r\n")
 	f.Add("POST /poweroff HTTP/1.0\n\n")
+	f.Add("POST /site/apply HTTP/1.1\r\nContent-Length: 5\r\n\r\n[net]")
 	f.Add("GET http://x/y HTTP/1.1\r\nA:\r\n b\r\n\r\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		req, err := Read(bufio.NewReader(strings.NewReader(text)))
