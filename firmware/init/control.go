@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"clinicgate/firmware/plainhttp"
@@ -22,6 +23,9 @@ const text = "text/plain; charset=utf-8"
 //	GET  /log?service=NAME&lines=N&follow=1  JSON lines
 //	POST /restart?service=NAME             } root and the console only
 //	POST /poweroff, POST /reboot           }
+//	GET  /site, GET /site/before           a site file on trial, what was done; the one before
+//	POST /site/apply?minutes=N             } root and the console only; the body is the file
+//	POST /site/confirm, POST /site/return  }
 //	POST /slot/arm?version=V&sha256=S&tunnel=1  } root and the update only
 //	POST /slot/commit                           }
 //	POST /slot/fail?why=WORDS&blame=1           }
@@ -40,9 +44,15 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 			b.answerState(answer)
 		case "GET /log":
 			b.answerLog(ctx, req, answer)
-		case "POST /poweroff", "POST /reboot", "POST /restart":
+		case "GET /site", "GET /site/before":
+			b.answerSiteState(req, answer)
+		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return":
 			if req.UID != 0 && req.UID != uidConsole {
 				fmt.Fprintf(answer(403, text), "%s: user %d may not; the console may\n", req.Path, req.UID)
+				return
+			}
+			if strings.HasPrefix(req.Path, "/site/") {
+				b.answerSite(req, answer)
 				return
 			}
 			b.answerCommand(req, answer, sup, endings)
@@ -53,7 +63,7 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 			}
 			b.answerSlot(req, answer, endings)
 		default:
-			fmt.Fprintf(answer(404, text), "%s %s: want GET /state, GET /log, POST /restart, POST /poweroff or POST /reboot\n", req.Method, req.Path)
+			fmt.Fprintf(answer(404, text), "%s %s: want GET /state, GET /log, GET /site, POST /site/apply, POST /restart, POST /poweroff or POST /reboot\n", req.Method, req.Path)
 		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"clinicgate/firmware/logbook"
 	"clinicgate/firmware/module"
 	"clinicgate/firmware/osrelease"
+	"clinicgate/firmware/probation"
 	"clinicgate/firmware/uevent"
 	"clinicgate/firmware/wire"
 )
@@ -43,6 +44,7 @@ type box struct {
 	state   wire.Init // what does not change after the start
 	data    bool      // /data is the data partition
 	slots   *slots
+	site    *probation.Site
 	endings chan ending // how somebody wants it to end
 	events  *uevent.Listener
 	nodes   []string  // device nodes of the readers that pcscd knows
@@ -65,7 +67,7 @@ func system() error {
 }
 
 func newBox(cmd cmdline) *box {
-	b := &box{cmd: cmd, release: osrelease.Version(), endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
+	b := &box{cmd: cmd, site: newSite(), release: osrelease.Version(), endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
 	b.log = slog.New(slog.NewJSONHandler(b.book.Output("init"), nil)).With("program", "init")
 	b.faults = newFaults(b.log)
 	return b
@@ -117,6 +119,7 @@ func (b *box) prepareData(find blockdev.Finder) {
 	}
 	b.try(wire.Alarm, "/data", "data.folders", "free space on the data partition, or replace the disk", makeFolders(dataFolders()))
 	b.book.Keep(logDir)
+	b.try(wire.Alarm, "site file", "site.return", "`gatectl site check` tells what is wrong; bring the site file again", b.endSiteTrial())
 	err = importSite(find)
 	b.try(wire.Alarm, "/data/site", "site.missing", "put a stick labelled CGSITE with site.toml, anchors/ and secrets/ into the box and restart it", err)
 	if err == nil {
