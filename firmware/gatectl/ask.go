@@ -57,6 +57,7 @@ func siteCommand(o *options) *cobra.Command {
 			return checkSite(cmd.Context(), o, cmd.OutOrStdout(), file)
 		},
 	})
+	site.AddCommand(siteDiffCommand(o), siteApplyCommand(o), siteConfirmCommand(o), siteReturnCommand(o), siteHistoryCommand(o))
 	return site
 }
 

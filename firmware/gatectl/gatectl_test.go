@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -177,6 +178,27 @@ func serveInit(runDir string) error {
 		fmt.Fprintf(w, `{"time":"2026-11-22T08:30:00.123456789Z","level":"WARN","msg":"fault","program":"netd","id":"uplink.no-link","what":"no carrier","asked":%q}`+"\n", q.Get("service")+" "+q.Get("lines"))
 		fmt.Fprint(w, "[    0.5] kernel: \x1b[31mplain\x1b[0m line\n")
 	})
+	trial := ""
+	mux.HandleFunc("POST /site/{step}", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch step := r.PathValue("step"); {
+		case step == "apply" && trial != "":
+			http.Error(w, "another site file is on trial, until 12:05:00 UTC", http.StatusConflict)
+			return
+		case step == "apply":
+			trial = string(body)
+		case trial == "":
+			http.Error(w, "no site file is on trial", http.StatusConflict)
+			return
+		default:
+			trial = ""
+		}
+		fmt.Fprintf(w, `{"since":"2026-11-22T12:00:00Z","until":"2026-11-22T12:0%s:00Z","by":"console","sha256":"5f0c926a171dc238","was":"aa"}`, or(r.URL.Query().Get("minutes"), "5"))
+	})
+	mux.HandleFunc("GET /site", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"trial":null,"history":[{"at":"2026-11-22T12:00:00Z","did":"returned","by":"init","sha256":"5f0c926a171dc238","why":"nobody confirmed it in time"}]}`)
+	})
+	mux.HandleFunc("GET /site/before", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[site]\nname = \"Before\"\ncode = \"lab\"\n") })
 	mux.HandleFunc("POST /poweroff", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		os.WriteFile(filepath.Join(runDir, "poweroff"), nil, 0o644)

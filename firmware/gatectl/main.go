@@ -38,6 +38,9 @@ func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 // errUsage marks a mistake on the command line.
 var errUsage = errors.New("wrong usage")
 
+// errRefused marks what the box would not do.
+var errRefused = errors.New("refused")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
@@ -63,8 +66,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 		fmt.Fprintf(errs, "gatectl: %v\n", err)
 		return exitUsage
 	}
+	code = exitFailed
+	if errors.Is(err, errRefused) {
+		code = exitRefused
+	}
 	fmt.Fprintf(errs, "gatectl: %v\n", err)
-	return exitFailed
+	return int(code)
 }
 
 // options are what every command knows.

@@ -4,6 +4,7 @@ package initctl
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type Client struct {
 const (
 	maxLine   = 64 << 10
 	maxAnswer = 4 << 10 // that is no log
+	maxSite   = 512 << 10
 	patient   = 10 * time.Second
 	// slotTime is for a kernel image of some 10 MB, written and read back.
 	slotTime = 2 * time.Minute
@@ -87,4 +89,21 @@ func (c Client) End(ctx context.Context, how string) error {
 func (c Client) Slot(ctx context.Context, step string, words url.Values) error {
 	_, err := c.peer(slotTime).Do(ctx, http.MethodPost, "/slot/"+step+"?"+words.Encode(), nil)
 	return hint(err)
+}
+
+// Site asks something of the site file on trial: "apply", "confirm" or "return" with
+// its words and the file itself, or "" and "before" for what there is to know. An
+// answer that is no success is an *ask.Refusal.
+func (c Client) Site(ctx context.Context, step string, words url.Values, file []byte) ([]byte, error) {
+	method, path := http.MethodPost, "/site/"+step+"?"+words.Encode()
+	switch step {
+	case "":
+		method, path = http.MethodGet, "/site"
+	case "before":
+		method, path = http.MethodGet, "/site/before"
+	}
+	peer := c.peer(patient)
+	peer.Limit = maxSite
+	answer, err := peer.Do(ctx, method, path, bytes.NewReader(file))
+	return answer, hint(err)
 }
