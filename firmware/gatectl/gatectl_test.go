@@ -198,7 +198,9 @@ func serveInit(runDir string) error {
 	mux.HandleFunc("GET /site", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"trial":null,"history":[{"at":"2026-11-22T12:00:00Z","did":"returned","by":"init","sha256":"5f0c926a171dc238","why":"nobody confirmed it in time"}]}`)
 	})
-	mux.HandleFunc("GET /site/before", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[site]\nname = \"Before\"\ncode = \"lab\"\n") })
+	mux.HandleFunc("GET /site/before", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "[site]\nname = \"Before\"\ncode = \"lab\"\n")
+	})
 	mux.HandleFunc("POST /poweroff", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		os.WriteFile(filepath.Join(runDir, "poweroff"), nil, 0o644)
