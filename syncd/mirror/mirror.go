@@ -137,39 +137,33 @@ func (m *Mirror) ring() {
 }
 
 // Confirm returns nil once the other box has the item durably; or, unless the site
-// refuses that, when the other box is missing: it is not there, or has taken nothing
-// for Wait. Such an item is told as soon as the boxes meet again.
+// refuses that, when the other box is missing for longer than a blip or has taken
+// nothing for Wait. A session that breaks and comes back costs a sender time and no
+// copy. An item that is here alone is told as soon as the boxes meet again.
 func (m *Mirror) Confirm(ctx context.Context, id queue.ID) error {
 	start := time.Now()
 	for {
 		m.mu.Lock()
 		d := m.debts.of[id]
-		up, tried, changed, moved := m.up, m.tried, m.changed, m.moved
+		up, tried, changed := m.up, m.tried, m.changed
 		there := d == nil || !d.whole
 		var paid chan struct{}
 		if !there {
 			paid = d.paid
 			m.debts.urge(id)
 		}
-		if !there && !up && tried && !m.cfg.Refuse {
-			m.alone++
-		}
+		left := m.patience(start, time.Now())
 		m.mu.Unlock()
 		switch {
 		case tried && there:
 			return nil
-		case tried && !up && m.cfg.Refuse:
-			return ErrAlone
-		case tried && !up:
-			return nil
-		}
-		if moved.Before(start) {
-			moved = start
-		}
-		left := m.cfg.Wait - time.Since(moved)
-		if left <= 0 {
+		case left <= 0 && up:
 			m.fall(fmt.Errorf("the other box has taken nothing for %v", m.cfg.Wait))
 			continue
+		case left <= 0 && tried:
+			return m.single(id)
+		case left <= 0:
+			left = m.cfg.Wait // the first attempt to reach it ends by itself
 		}
 		timer := time.NewTimer(left)
 		if up {
@@ -185,6 +179,39 @@ func (m *Mirror) Confirm(ctx context.Context, id queue.ID) error {
 		}
 		timer.Stop()
 	}
+}
+
+// blip is how long a session that broke may take to come back before the other box is
+// taken for missing, at most: the next attempt follows within a second (tell).
+const blip = 2 * time.Second
+
+// patience is how much longer a sender that came at start waits: while the boxes are
+// together, Wait from then or from what the other box took last; while they are not, a
+// blip at most, and no more once that is over. The caller holds mu.
+func (m *Mirror) patience(start, now time.Time) time.Duration {
+	wait := m.cfg.Wait
+	if !m.up {
+		wait = min(wait, blip)
+		if m.tried && now.Sub(m.since) >= wait {
+			return 0
+		}
+	}
+	if m.moved.After(start) {
+		start = m.moved
+	}
+	return wait - now.Sub(start)
+}
+
+// single is what becomes of an item that is in this box alone.
+func (m *Mirror) single(id queue.ID) error {
+	if m.cfg.Refuse {
+		return ErrAlone
+	}
+	m.mu.Lock()
+	m.alone++
+	m.mu.Unlock()
+	m.log.Warn("an upload is acknowledged without the other box", "item", id)
+	return nil
 }
 
 // fall ends the session: from here on nobody waits for the other box, until both

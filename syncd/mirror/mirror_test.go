@@ -104,6 +104,9 @@ func (s *side) wait(what string, ok func(Status) bool) {
 	}
 }
 
+// shortly is the Wait of a box that is to be alone.
+const shortly = 300 * time.Millisecond
+
 func alive(s Status) bool   { return s.Alive }
 func settled(s Status) bool { return s.Alive && s.Behind == 0 }
 
@@ -179,6 +182,7 @@ func TestConfirmedIsInBoth(t *testing.T) {
 // about it; each side tells its own, and both end with the same.
 func TestJoin(t *testing.T) {
 	a, b := sides(t)
+	a.cfg.Wait = shortly
 	a.on()
 	a.wait("tried", func(s Status) bool { return s.Err != nil })
 	for i := range 40 {
@@ -264,7 +268,7 @@ func TestAlone(t *testing.T) {
 	for _, refuse := range []bool{false, true} {
 		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
 			a, b := sides(t)
-			a.cfg.Refuse = refuse
+			a.cfg.Refuse, a.cfg.Wait = refuse, shortly
 			a.on()
 			if _, err := a.accept("k", content(10, 1)); errors.Is(err, ErrAlone) != refuse || !refuse && err != nil {
 				t.Errorf("alone: %v", err)
@@ -319,6 +323,8 @@ func TestHangs(t *testing.T) {
 // has taken the other's, and both boxes have both.
 func TestClash(t *testing.T) {
 	a, b := sides(t)
+	a.cfg.Wait = shortly
+	b.cfg.Wait = shortly
 	a.on()
 	a.must("k", content(10, 1))
 	a.stop()
@@ -348,6 +354,7 @@ func TestFlight(t *testing.T) {
 func TestStrangers(t *testing.T) {
 	a, b := sides(t)
 	b.cfg.Key = [32]byte{9}
+	a.cfg.Wait = shortly
 	a.on()
 	b.on()
 	says := func(text string) func(Status) bool {
@@ -362,6 +369,49 @@ func TestStrangers(t *testing.T) {
 	a.cfg.Peer = a.cfg.Listen
 	a.on()
 	a.wait("knows itself", says("leads back to this one"))
+}
+
+// A session that breaks costs senders time and no copy: while the other box is back
+// within Wait nobody is confirmed alone, however often it breaks.
+func TestBlip(t *testing.T) {
+	a, b := sides(t)
+	a.on()
+	b.on()
+	a.wait("alive", alive)
+	for i := range 5 {
+		a.m.fall(errors.New("a blip"))
+		name := fmt.Sprint("k", i)
+		a.must(name, content(1000, byte(i)))
+		b.has(name, content(1000, byte(i)))
+	}
+	if st := a.m.Status(); st.Alone != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// How long a sender waits: from when it came or something was taken, and not at all
+// for a box that is known to be missing for longer than that.
+func TestPatience(t *testing.T) {
+	now := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	ago := func(s int) time.Time { return now.Add(-time.Duration(s) * time.Second) }
+	for name, c := range map[string]struct {
+		m     *Mirror
+		start time.Time
+		want  time.Duration
+	}{
+		"there, it came now":             {&Mirror{up: true, tried: true, since: ago(60), moved: ago(30)}, now, 5 * time.Second},
+		"there, takes nothing":           {&Mirror{up: true, tried: true, since: ago(60), moved: ago(30)}, ago(5), 0},
+		"there, takes other things":      {&Mirror{up: true, tried: true, since: ago(60), moved: ago(1)}, ago(9), 4 * time.Second},
+		"just fell":                      {&Mirror{tried: true, since: now, moved: ago(30)}, now, 2 * time.Second},
+		"fell a second ago":              {&Mirror{tried: true, since: ago(1), moved: ago(30)}, ago(1), time.Second},
+		"fell long ago":                  {&Mirror{tried: true, since: ago(2), moved: ago(30)}, now, 0},
+		"not tried yet: it may be there": {&Mirror{since: ago(9)}, now, 2 * time.Second},
+	} {
+		c.m.cfg.Wait = 5 * time.Second
+		if got := c.m.patience(c.start, now); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
 }
 
 // The items of one session outlive cuts at any moment: what was confirmed without
