@@ -12,33 +12,26 @@ import (
 	"clinicgate/syncd/queue"
 )
 
-// settle is how long what a box sent may be on its way after the box is gone: its
-// connections are dead, but the destination may still be taking in what had come.
-// Until then asking the destination proves nothing.
+// settle is how long what a box sent may be on its way after the box is gone or has
+// broken off: its connections are dead, but the destination may still be taking in what
+// had come. Until then asking the destination proves nothing.
 const settle = 5 * time.Second
 
 // noting is how long an attempt waits until the other box knows of it.
 const noting = time.Second
 
 // errSettle keeps an item from being sent beside the other box's last attempt.
-var errSettle = errors.New("the other box may have been sending it when it was lost")
+var errSettle = errors.New("what the other box was sending may not have settled yet")
 
 // Begin tells the other box that an attempt begins here. The error is about an
-// attempt of the other box's: it was lost during it, a moment ago.
+// attempt of the other box's: that was lost or broken off during it, a moment ago.
 func (m *Mirror) Begin(ctx context.Context, id queue.ID) error {
 	name, ok := m.queue.NameOf(id)
 	if !ok {
 		return nil
 	}
-	m.mu.Lock()
-	up := m.up
-	wait := m.flights.unsettled(census.Name(name), time.Now(), up)
-	m.mu.Unlock()
-	if wait {
-		return errSettle
-	}
-	if !up {
-		return nil
+	if up, err := m.settled(name); err != nil || !up {
+		return err
 	}
 	text, err := json.Marshal(begun{Name: name})
 	if err != nil {
@@ -49,7 +42,23 @@ func (m *Mirror) Begin(ctx context.Context, id queue.ID) error {
 	// A box that can't be told is as good as gone, and takes over without knowing; it
 	// asks the destination all the same.
 	_, _ = m.post(ctx, "/begun", bytes.NewReader(text), int64(len(text)))
-	return ctx.Err()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Both may have begun at once, while they still agree about whose turn it is. Each
+	// has told before it looks again, so at least one sees the other and stays away.
+	_, err = m.settled(name)
+	return err
+}
+
+// settled returns an error when an attempt of the other box's may be on its way yet.
+func (m *Mirror) settled(name queue.Name) (up bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.flights.unsettled(census.Name(name), time.Now(), m.up) {
+		return m.up, errSettle
+	}
+	return m.up, nil
 }
 
 // begun is the note of an attempt.
@@ -73,6 +82,15 @@ func (m *Mirror) takeBegun(w http.ResponseWriter, r *http.Request) {
 type flights struct {
 	of    map[census.Name]time.Time
 	heard time.Time // the other box, in any way
+	flew  time.Time // when it last said that attempts were under way
+}
+
+// hear notes a sign of life of the other box, with how many attempts it has under way.
+func (f *flights) hear(under int, now time.Time) {
+	f.heard = now
+	if under > 0 {
+		f.flew = now
+	}
 }
 
 // maxFlights bounds what is remembered; more than any box has under way.
@@ -92,14 +110,21 @@ func (f *flights) note(name census.Name, now time.Time) {
 	f.of[name] = now
 }
 
-// unsettled reports that the other box's attempt may be on its way yet. While the
-// other box is there it says by itself how many it has under way.
+// unsettled reports that the other box's attempt may be on its way yet: since it began
+// or since attempts of that box were last under way, settle has not passed; nor, where
+// the box is lost, since it was last heard, for it may have sent until then.
 func (f *flights) unsettled(name census.Name, now time.Time, up bool) bool {
-	_, ok := f.of[name]
-	switch {
-	case !ok:
+	last, ok := f.of[name]
+	if !ok {
 		return false
-	case !up && now.Sub(f.heard) < settle:
+	}
+	if f.flew.After(last) {
+		last = f.flew
+	}
+	if !up && f.heard.After(last) {
+		last = f.heard
+	}
+	if now.Sub(last) < settle {
 		return true
 	}
 	delete(f.of, name)

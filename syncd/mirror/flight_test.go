@@ -9,25 +9,27 @@ import (
 	"clinicgate/syncd/mirror/census"
 )
 
-// An attempt of a box that was lost is waited for; one of a box that is there, or
-// was lost long ago, is not. What is remembered is bounded.
+// An attempt is waited for until what was sent has settled: from its begin, from the
+// last word that attempts were under way, and of a lost box from the last word at all.
+// What is remembered is bounded.
 func TestUnsettled(t *testing.T) {
 	now := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
-		begun bool
-		heard time.Duration // ago
-		up    bool
-		want  bool
+		begun, flew, heard time.Duration // ago; 0: never
+		up, want           bool
 	}{
-		"never begun there":         {false, time.Second, false, false},
-		"lost a moment ago":         {true, time.Second, false, true},
-		"lost before it settled":    {true, settle - 1, false, true},
-		"lost long ago":             {true, settle, false, false},
-		"it is there, and says all": {true, time.Second, true, false},
+		"never begun there":               {0, time.Second, time.Second, false, false},
+		"lost a moment ago":               {time.Minute, time.Minute, time.Second, false, true},
+		"lost before it settled":          {time.Minute, time.Minute, settle - 1, false, true},
+		"lost long ago":                   {time.Minute, time.Minute, settle, false, false},
+		"there, ended long ago":           {time.Minute, 2 * settle, time.Second, true, false},
+		"there, broke off a moment ago":   {time.Minute, time.Second, time.Second, true, true},
+		"there, begun between two words":  {time.Second, time.Minute, time.Second, true, true},
+		"there, begun and settled before": {settle, time.Minute, time.Second, true, false},
 	} {
-		f := flights{of: map[census.Name]time.Time{}, heard: now.Add(-c.heard)}
-		if c.begun {
-			f.note(census.Name{1}, now.Add(-time.Minute))
+		f := flights{of: map[census.Name]time.Time{}, heard: now.Add(-c.heard), flew: now.Add(-c.flew)}
+		if c.begun > 0 {
+			f.note(census.Name{1}, now.Add(-c.begun))
 		}
 		if got := f.unsettled(census.Name{1}, now, c.up); got != c.want {
 			t.Errorf("%s: got %v", name, got)
@@ -62,5 +64,23 @@ func TestLostWhileSending(t *testing.T) {
 	}
 	if err := b.m.Begin(context.Background(), calm.ID); err != nil {
 		t.Errorf("%v was never begun: %v", other.ID, err)
+	}
+}
+
+// The box that takes over from one that is there, and broke off, waits as well: the
+// destination may be taking in the attempt yet.
+func TestBrokenOff(t *testing.T) {
+	a, b := sides(t)
+	a.on()
+	b.on()
+	a.wait("alive", alive)
+	b.wait("alive", alive)
+	r := a.must("k", content(100, 1))
+	if err := a.m.Begin(context.Background(), r.ID); err != nil {
+		t.Fatal(err)
+	}
+	there, _ := b.queue.Named("k")
+	if err := b.m.Begin(context.Background(), there.ID); !errors.Is(err, errSettle) {
+		t.Errorf("got %v", err)
 	}
 }

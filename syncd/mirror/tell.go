@@ -178,7 +178,7 @@ func (m *Mirror) pulse(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.other = census.Other{Alive: true, Flight: v.Flight}
-	m.flights.heard = time.Now()
+	m.flights.hear(v.Flight, time.Now())
 	return nil
 }
 
