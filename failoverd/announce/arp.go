@@ -76,11 +76,17 @@ func (a *ARP) Ask(self, addr netip.Addr) error {
 func (a *ARP) Answer(addrs []netip.Addr) { a.answers.Store(&addrs) }
 
 func (a *ARP) send(mac net.HardwareAddr, b []byte) error {
-	raw, err := a.file.SyscallConn()
+	return hand(a.file, a.index, protocol, mac, b)
+}
+
+// hand puts what is behind the Ethernet header on the wire for a machine, by a packet
+// socket and past all routes. The protocol is in network order.
+func hand(socket *os.File, index int, protocol uint16, mac net.HardwareAddr, b []byte) error {
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return err
 	}
-	to := &unix.SockaddrLinklayer{Ifindex: a.index, Protocol: protocol, Halen: 6}
+	to := &unix.SockaddrLinklayer{Ifindex: index, Protocol: protocol, Halen: 6}
 	copy(to.Addr[:], mac)
 	var sendErr error
 	err = raw.Write(func(fd uintptr) bool {

@@ -188,24 +188,8 @@ func (n *Neighbor) answer(from netip.Addr, msg []byte) {
 	}
 	b := packed(want, from, discovery(naType, naAnswer, want, naOption, n.mac))
 	if mac, ok := option(msg[24:], nsOption); ok {
-		_ = n.hand(mac, b)
+		_ = hand(n.in, n.index, protocol6, mac, b) // there may be no route to it
 	}
-}
-
-// hand puts a packet on the wire for a machine: this box may have no route to it.
-func (n *Neighbor) hand(mac net.HardwareAddr, b []byte) error {
-	raw, err := n.in.SyscallConn()
-	if err != nil {
-		return err
-	}
-	to := &unix.SockaddrLinklayer{Ifindex: n.index, Protocol: protocol6, Halen: 6}
-	copy(to.Addr[:], mac)
-	var sendErr error
-	err = raw.Write(func(fd uintptr) bool {
-		sendErr = unix.Sendto(int(fd), b, 0, to)
-		return true
-	})
-	return errors.Join(err, sendErr)
 }
 
 // Close ends the listening.
