@@ -50,7 +50,7 @@ CLOCKED = clinicgate/netd clinicgate/failoverd
 test: build image ## all tests, labs included; with CLINICGATE_LAB=require what can't run fails
 	@{ $(GO) test -json -count=1 -timeout 20m -p 1 $(EXEC) $(CLOCKED); \
 	   $(GO) test -json -count=1 -timeout 20m $(EXEC) $(filter-out $(CLOCKED),$(shell $(GO) list -e ./...)); \
-	} | $(CLINICGATE_BIN)/tally
+	} | $(CLINICGATE_BIN)/tally $(GO) test -json -count=1 -timeout 20m $(EXEC)
 
 check: ## gofmt, vet with and without cgo and for both architectures, staticcheck, import floors
 	@fmt=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$fmt" ] || { echo "gofmt: $$fmt"; exit 1; }

@@ -2,6 +2,11 @@
 // them: a line per package, the whole output of what failed, why tests were
 // skipped, and a last line with the counts. It exits 1 when a test failed, a
 // package did not build, or nothing ran at all.
+//
+// Labs of many programs share a machine that may stand still for seconds. So up to
+// three failed tests are run once more, alone, by the command in the arguments (`go
+// test -json ...`). One that fails again has failed; one that passes is named in the
+// last line, for somebody to look into: it is no pass like the others.
 package main
 
 import (
@@ -9,17 +14,42 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 )
 
 func main() {
 	s := newSheet(os.Stdout)
-	if err := s.read(os.Stdin); err != nil {
+	err := s.read(os.Stdin)
+	if command := os.Args[1:]; err == nil && len(command) > 0 {
+		err = s.again(func(pkg, test string, read func(io.Reader) error) error {
+			return alone(append(slices.Clone(command), "-run", "^"+test+"$", pkg), read)
+		})
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "tally: %v\n", err)
 		os.Exit(1)
 	}
 	os.Exit(s.close())
+}
+
+// alone runs a command and has its events read. That it fails is among them.
+func alone(command []string, read func(io.Reader) error) error {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("run a test again: %w", err)
+	}
+	err = read(out)
+	_ = cmd.Wait()
+	return err
 }
 
 // An event is one line of `go test -json` (go doc test2json).
@@ -35,11 +65,12 @@ type sheet struct {
 	booted                  int                 // tests that booted the image
 	said                    map[string][]string // package and test → its output, until it passes
 	blamed                  map[string]bool     // packages with a failed test
-	skips                   []string
+	red                     map[string]int      // package and top-level test → failures, its subtests' too
+	skips, second           []string            // second: passed only when run again
 }
 
 func newSheet(out io.Writer) *sheet {
-	return &sheet{out: out, said: map[string][]string{}, blamed: map[string]bool{}}
+	return &sheet{out: out, said: map[string][]string{}, blamed: map[string]bool{}, red: map[string]int{}}
 }
 
 // read takes in all events. Lines that are none (the toolchain's own) are shown.
@@ -97,6 +128,7 @@ func (s *sheet) closeTest(e event, id string) {
 	case "fail":
 		s.failed++
 		s.blamed[e.Package] = true
+		s.red[e.Package+" "+topOf(e.Test)]++
 		fmt.Fprintf(s.out, "FAIL %s\n%s", id, strings.Join(s.said[id], ""))
 	}
 	delete(s.said, id)
@@ -131,15 +163,54 @@ func (s *sheet) closePackage(e event, id string) {
 	}
 }
 
+// topOf is the test that a subtest belongs to.
+func topOf(test string) string {
+	top, _, _ := strings.Cut(test, "/")
+	return top
+}
+
+// mostAgain is how many failed tests are taken for bad luck: more are a fault.
+const mostAgain = 3
+
+// again has the failed tests run once more, one after the other. What failed in any
+// other way (no build, a panic) is not run again.
+func (s *sheet) again(run func(pkg, test string, read func(io.Reader) error) error) error {
+	if len(s.red) > mostAgain {
+		return nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.red)) {
+		pkg, test, _ := strings.Cut(id, " ")
+		fmt.Fprintf(s.out, "again %s\n", id)
+		sole := newSheet(s.out)
+		if err := run(pkg, test, sole.read); err != nil {
+			return err
+		}
+		if sole.failed == 0 && sole.skipped == 0 && sole.passed > 0 {
+			s.failed -= s.red[id]
+			s.passed += s.red[id]
+			s.second = append(s.second, id)
+		}
+	}
+	return nil
+}
+
 // close prints the counts and returns the exit status.
 func (s *sheet) close() int {
 	for _, skip := range s.skips {
 		fmt.Fprintln(s.out, "skipped", skip)
 	}
 	fmt.Fprintf(s.out, "tests that booted the image: %d\n", s.booted)
-	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
+	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped%s\n", s.passed, s.failed, s.skipped, s.luck())
 	if s.failed > 0 || s.passed == 0 {
 		return 1
 	}
 	return 0
+}
+
+// luck names what passed at the second try only.
+func (s *sheet) luck() string {
+	if len(s.second) == 0 {
+		return ""
+	}
+	return "; failed at first and passed alone: " + strings.Join(s.second, ", ")
 }

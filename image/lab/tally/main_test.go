@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,48 @@ func TestTally(t *testing.T) {
 			}
 			if c.not != "" && strings.Contains(out, c.not) {
 				t.Errorf("output of a passed test is shown: %q", out)
+			}
+		})
+	}
+}
+
+// A test that failed is run again, alone: it counts as passed if it does then, and is
+// named. Neither a panic nor many failures are.
+func TestAgain(t *testing.T) {
+	failed := `{"Action":"fail","Package":"p","Test":"TestA/sub"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p"}
+`
+	passes := `{"Action":"pass","Package":"p","Test":"TestA"}
+`
+	many := ""
+	for _, name := range []string{"A", "B", "C", "D"} {
+		many += `{"Action":"fail","Package":"p","Test":"Test` + name + `"}` + "\n"
+	}
+	for name, c := range map[string]struct {
+		first, second string
+		code, runs    int
+		want          string
+	}{
+		"passes":       {failed, passes, 0, 1, "2 passed, 0 failed, 0 skipped; failed at first and passed alone: p TestA\n"},
+		"fails again":  {failed, failed, 1, 1, "0 passed, 2 failed, 0 skipped\n"},
+		"does not run": {failed, "", 1, 1, "0 passed, 2 failed"},
+		"is skipped":   {failed, `{"Action":"skip","Package":"p","Test":"TestA"}`, 1, 1, "0 passed, 2 failed"},
+		"panicked":     {`{"Action":"fail","Package":"p"}`, passes, 1, 0, "0 passed, 1 failed"},
+		"many":         {many, passes, 1, 0, "0 passed, 4 failed"},
+		"none":         {passes, passes, 0, 0, "1 passed, 0 failed, 0 skipped\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			s, runs := newSheet(&out), 0
+			err := errors.Join(s.read(strings.NewReader(c.first)), s.again(func(pkg, test string, read func(io.Reader) error) error {
+				if runs++; pkg != "p" || test != "TestA" {
+					t.Errorf("%s %s is run again", pkg, test)
+				}
+				return read(strings.NewReader(c.second))
+			}))
+			if code := s.close(); err != nil || code != c.code || runs != c.runs || !strings.Contains(out.String(), c.want) {
+				t.Errorf("exit %d, %d runs, %v\n%s", code, runs, err, out.String())
 			}
 		})
 	}
