@@ -5,27 +5,65 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // retry is how long a file that could not be written is left alone.
 const retry = 5 * time.Second
 
+// How long what was written may be lost by a power cut. A warning is soon on the disk:
+// what came before it is what somebody will ask for. The rest waits, for flash wears.
+const (
+	warned = time.Second
+	calm   = 10 * time.Second
+)
+
 // write is the one goroutine that touches the disk; it may hang there while
 // services go on.
 func (b *Book) write(queue <-chan Line) {
 	defer close(b.done)
 	defer b.files.close()
-	for l := range queue {
-		b.mu.Lock()
-		lost := b.lost
-		b.lost = 0
-		b.mu.Unlock()
-		err := b.files.append(l, lost, time.Now())
-		b.mu.Lock()
-		b.trouble = err
-		b.mu.Unlock()
+	timer := time.NewTimer(calm)
+	defer timer.Stop()
+	var due time.Time // of the next sync; zero: all is on the disk
+	for {
+		select {
+		case l, ok := <-queue:
+			if !ok {
+				return
+			}
+			b.mu.Lock()
+			lost := b.lost
+			b.lost = 0
+			b.mu.Unlock()
+			now := time.Now()
+			b.judge(b.files.append(l, lost, now))
+			if at := now.Add(patience(l.Text)); due.IsZero() || at.Before(due) {
+				due = at
+				timer.Reset(time.Until(at))
+			}
+		case <-timer.C:
+			if !due.IsZero() {
+				due = time.Time{}
+				b.judge(b.files.sync())
+			}
+		}
 	}
+}
+
+func (b *Book) judge(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trouble = err
+}
+
+// patience is how long a line may be in memory alone.
+func patience(text string) time.Duration {
+	if strings.Contains(text, `"level":"WARN"`) || strings.Contains(text, `"level":"ERROR"`) {
+		return warned
+	}
+	return calm
 }
 
 // files is the folder of logs: SERVICE.log and, one generation back,
@@ -40,6 +78,7 @@ type files struct {
 type file struct {
 	f     *os.File
 	size  int64
+	dirty bool      // written since the last sync
 	after time.Time // not before this, following an error
 	err   error
 }
@@ -99,7 +138,7 @@ func (fs *files) put(f *file, service, text string) error {
 		}
 	}
 	n, err := f.f.WriteString(text)
-	f.size += int64(n)
+	f.size, f.dirty = f.size+int64(n), true
 	if err != nil {
 		f.f.Close()
 		f.f = nil
@@ -108,7 +147,26 @@ func (fs *files) put(f *file, service, text string) error {
 	return nil
 }
 
+// sync makes what was written durable. After an error a file is opened afresh: the
+// kernel says so once only, and may have dropped the pages.
+func (fs *files) sync() error {
+	var failed error
+	for _, f := range fs.open {
+		if f.f == nil || !f.dirty {
+			continue
+		}
+		f.dirty = false
+		if err := f.f.Sync(); err != nil {
+			failed = fmt.Errorf("write log to disk: %w", err)
+			f.f.Close()
+			f.f = nil
+		}
+	}
+	return failed
+}
+
 func (fs *files) close() {
+	_ = fs.sync()
 	for _, f := range fs.open {
 		if f.f != nil {
 			f.f.Close()

@@ -174,3 +174,43 @@ func TestHungDiskStopsNobody(t *testing.T) {
 	defer r.Close()
 	b.Close()
 }
+
+// A warning is on the disk soon, the rest in a while; a disk that fails at that is said
+// once, and the file is opened afresh.
+func TestSync(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		`{"time":"x","level":"WARN","msg":"a"}`:                      warned,
+		`{"time":"x","level":"ERROR","msg":"a"}`:                     warned,
+		`{"time":"x","level":"INFO","msg":"a"}`:                      calm,
+		`{"time":"x","program":"pcscd","msg":"no level at all"}`:     calm,
+		`{"level":"INFO","msg":"it says \"level\":\"WARN\" itself"}`: calm,
+	} {
+		if got := patience(text); got != want {
+			t.Errorf("%s: got %v", text, got)
+		}
+	}
+	fs := files{dir: t.TempDir(), limit: 1 << 20, open: map[string]*file{}}
+	defer fs.close()
+	put := func(text string) {
+		t.Helper()
+		if err := fs.append(Line{"netd", text}, 0, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	if err := fs.sync(); err != nil || fs.open["netd"].dirty {
+		t.Errorf("got %v, dirty %v", err, fs.open["netd"].dirty)
+	}
+	put("b")
+	fs.open["netd"].f.Close() // stands for a disk that fails
+	if err := fs.sync(); err == nil {
+		t.Error("a failed sync is not said")
+	}
+	if err := fs.sync(); err != nil {
+		t.Errorf("it is said again: %v", err)
+	}
+	put("c")
+	if got := read(t, filepath.Join(fs.dir, "netd.log")); got != "a\nb\n\nc\n" {
+		t.Errorf("got %q", got)
+	}
+}
