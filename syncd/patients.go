@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/deliver/owner"
+	"clinicgate/syncd/fhir"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/register"
 	"clinicgate/syncd/worklist"
@@ -71,10 +73,11 @@ func heldFaults(held []queue.Brief) (faults []wire.Fault) {
 }
 
 // ordersFaults says that the worklist can't be brought up to date though the EHR
-// answers.
+// answers. That nobody could be asked is said by the lines and the tunnel, and
+// passes by itself: no advice about the EHR's rights mends it.
 func (s *state) ordersFaults() []wire.Fault {
 	n, at, trouble := s.register.Status()
-	if _, lost := s.ehr.Status(); trouble == "" || lost != "" || s.cfg.Worklist == nil {
+	if _, lost := s.ehr.Status(); trouble == nil || errors.Is(trouble, fhir.ErrUnreachable) || lost != "" || s.cfg.Worklist == nil {
 		return nil
 	}
 	since := "never read"
@@ -82,7 +85,7 @@ func (s *state) ordersFaults() []wire.Fault {
 		since = "of " + at.UTC().Format(time.DateTime) + " UTC"
 	}
 	return []wire.Fault{{
-		Severity: wire.Warning, Where: "worklist", What: fmt.Sprintf("it is %s, with %d orders: %s", since, n, trouble),
+		Severity: wire.Warning, Where: "worklist", What: fmt.Sprintf("it is %s, with %d orders: %v", since, n, trouble),
 		Do: "have the EHR let the gateway list ServiceRequest and Appointment; devices get the orders known before meanwhile",
 	}}
 }

@@ -49,7 +49,7 @@ type Register struct {
 	mu      sync.Mutex
 	entries []worklist.Entry
 	at      time.Time // of the EHR's word behind entries
-	trouble string    // why the last look at the orders failed
+	trouble error     // why the last look at the orders failed
 	recent  map[string]found
 }
 
@@ -168,8 +168,9 @@ func (r *Register) Find(q worklist.Query) (entries []worklist.Entry, more bool) 
 	return worklist.Find(all, q)
 }
 
-// Status counts the worklist and says how old it is and what is wrong with it.
-func (r *Register) Status() (orders int, at time.Time, trouble string) {
+// Status counts the worklist and says how old it is and what is wrong with it: an
+// fhir.ErrUnreachable when nobody could be asked.
+func (r *Register) Status() (orders int, at time.Time, trouble error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.entries), r.at, r.trouble

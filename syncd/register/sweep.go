@@ -49,13 +49,13 @@ func (r *Register) Sweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.trouble = err.Error()
+		r.trouble = err
 		return err
 	}
 	entries := r.entriesOf(ctx, requests)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.entries, r.at, r.trouble = entries, at, ""
+	r.entries, r.at, r.trouble = entries, at, nil
 	return nil
 }
 
