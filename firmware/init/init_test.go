@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"clinicgate/board"
 	"clinicgate/firmware/uevent"
@@ -214,5 +215,20 @@ func TestChosen(t *testing.T) {
 		if got := chosen(text); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
+	}
+}
+
+// The start was so long ago as the kernel counts, whatever was done to the clock.
+func TestBooted(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	at := booted(time.Time{}, now, time.Hour)
+	if !at.Equal(now.Add(-time.Hour)) {
+		t.Errorf("got %v", at)
+	}
+	if later := booted(at, now.Add(time.Minute+time.Second), time.Hour+time.Minute); !later.Equal(at) {
+		t.Errorf("a clock that is slewed moves it to %v", later)
+	}
+	if stepped := booted(at, now.Add(24*time.Hour), time.Hour); !stepped.Equal(now.Add(23 * time.Hour)) {
+		t.Errorf("a clock that was set leaves it at %v", stepped)
 	}
 }

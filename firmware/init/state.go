@@ -85,6 +85,7 @@ func (b *box) publish(services []wire.Service) {
 		b.log.Info("ready", "after_ms", b.seen.ready.Milliseconds())
 	}
 	b.checkLog()
+	b.state.Booted = booted(b.state.Booted, time.Now(), uptime())
 	v := b.state
 	v.Header = wire.Header{V: wire.Version, Program: "init", Release: b.release, PID: os.Getpid(), Faults: b.faults.list()}
 	v.ReadyMS = b.seen.ready.Milliseconds()
@@ -124,4 +125,18 @@ func (b *box) checkLog() {
 
 func allReady(services []wire.Service) bool {
 	return !slices.ContainsFunc(services, func(s wire.Service) bool { return s.State != wire.ServiceReady })
+}
+
+// maxDrift is by how much the time of the start may be off before it is told anew.
+const maxDrift = 2 * time.Second
+
+// booted is when the box was started, by the clock as it is now: a clock that was set
+// since then had the start at another time. What is told already holds while it is
+// near, for each change is published.
+func booted(told, now time.Time, up time.Duration) time.Time {
+	at := now.Add(-up).UTC().Truncate(time.Millisecond)
+	if at.Sub(told).Abs() <= maxDrift {
+		return told
+	}
+	return at
 }

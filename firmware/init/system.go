@@ -102,7 +102,7 @@ func (b *box) prepare() {
 	b.try(wire.Warning, "modules", "module.lock", "tell cloud ops", os.WriteFile("/proc/sys/kernel/modules_disabled", []byte("1"), 0))
 	b.state = wire.Init{
 		Board: hw.Name, Kernel: kernelRelease(), Slot: b.cmd.slot, Watchdog: b.dog.name,
-		Booted: time.Now().Add(-uptime()).UTC().Truncate(time.Millisecond), BootReason: b.bootReason(),
+		Booted: booted(time.Time{}, time.Now(), uptime()), BootReason: b.bootReason(),
 		SecureBoot: b.slots.secureBoot(), Lockdown: lockdown(),
 	}
 }
