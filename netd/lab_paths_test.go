@@ -28,6 +28,7 @@ func TestPaths(t *testing.T) {
 		{"sign-in page", signIn},
 		{"names don't resolve", noNames},
 		{"bytes that cost", metered},
+		{"a technician's questions", questions},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, bin) })
 	}

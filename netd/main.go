@@ -35,6 +35,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	mux.HandleFunc("GET /why", b.serveWhy)
 	mux.Handle("GET /metrics", &b.metrics)
 	b.offers.routes(mux)
+	newDiagnosis(cfg).routes(mux)
 	tasks := append(b.offers.tasks(),
 		daemon.Task{Name: "loop", Run: b.loop},
 		daemon.Task{Name: "links", Run: func(ctx context.Context) error {
