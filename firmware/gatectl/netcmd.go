@@ -16,7 +16,7 @@ import (
 func netCommand(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "net",
-		Short: "what netd serves the clinic's devices with",
+		Short: "what netd serves the clinic's devices with, and how far the lines reach",
 		Args:  usage(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -74,6 +74,7 @@ func netCommand(o *options) *cobra.Command {
 			return showTime(cmd.OutOrStdout(), n.Time)
 		},
 	})
+	cmd.AddCommand(pingCommand(o), traceCommand(o), captureCommand(o))
 	return cmd
 }
 

@@ -31,6 +31,22 @@ func serveNetd(runDir string) error {
 "why":["it is bulk"],"others":["isp-a: down: silent"],"mark":"0x3000000","rule":7302,"table":7302,"route":"route default via 198.51.100.1","device":"wan2","agrees":%v}`,
 			q.Get("src"), q.Get("dst"), q.Get("proto"), q.Get("dscp") != "9")
 	})
+	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
+		switch q := r.URL.Query(); {
+		case q.Get("by") == "isp-c":
+			http.Error(w, `by: got "isp-c", want the name of an uplink, a tunnel or a zone`, http.StatusBadRequest)
+		case q.Get("by") == "busy":
+			http.Error(w, "another ping, trace or capture is under way", http.StatusConflict)
+		case q.Get("trace") == "1":
+			fmt.Fprint(w, `{"seq":1,"hops":1,"from":"100.64.1.1","kind":"exceeded","ms":0.4}
+{"seq":2,"hops":2,"kind":"silent"}
+{"seq":3,"hops":2,"from":"10.0.1.2","kind":"unreachable"}
+`)
+		default:
+			fmt.Fprintf(w, `{"seq":1,"hops":64,"from":%q,"kind":"reply","ms":12.34}`, q.Get("to"))
+		}
+	})
+	mux.HandleFunc("POST /capture", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "a pcap of "+r.URL.Query().Get("on")) })
 	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
 	return nil
 }
