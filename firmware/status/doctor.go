@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -184,5 +185,5 @@ func saysSync(b Box, now time.Time) string {
 	if b.Sync.Presence != Live {
 		return unknown
 	}
-	return fmt.Sprintf("%s; EHR answered %s", waits(b), ago(b.Sync.V.Cache.LastContact, now))
+	return fmt.Sprintf("%s; EHR answered %s", waits(b), ascii.Ago(b.Sync.V.Cache.LastContact, now))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -134,7 +135,7 @@ func outside(b Box) []Finding {
 		}
 	}
 	if d, ok := disk(b); ok && float64(d.Free) < minFree*float64(d.Total) && !tells(b.Sync.V.Header, "sync.disk-full") {
-		add("disk.full", "data partition", fmt.Sprintf("%s free of %s", size(d.Free), size(d.Total)),
+		add("disk.full", "data partition", fmt.Sprintf("%s free of %s", ascii.Size(d.Free), ascii.Size(d.Total)),
 			"bring an internet line back so that waiting uploads leave; then ask cloud ops")
 	}
 	return all

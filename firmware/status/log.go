@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"clinicgate/firmware/ascii"
 )
 
 // LogLine makes one log line readable: a JSON line of ours becomes time, level,
@@ -15,7 +17,7 @@ import (
 func LogLine(line string) string {
 	fields := map[string]any{}
 	if json.Unmarshal([]byte(line), &fields) != nil || fields["msg"] == nil {
-		return ascii(line)
+		return ascii.Text(line)
 	}
 	take := func(key string) string {
 		v := fields[key]
@@ -38,14 +40,14 @@ func LogLine(line string) string {
 		}
 		words = append(words, key+"="+value)
 	}
-	return ascii(strings.Join(words, " "))
+	return ascii.Text(strings.Join(words, " "))
 }
 
 // Plain is text made safe for a serial terminal, line by line.
 func Plain(text string) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	for i, l := range lines {
-		lines[i] = strings.TrimRight(ascii(l), " ")
+		lines[i] = strings.TrimRight(ascii.Text(l), " ")
 	}
 	return strings.Join(lines, "\n")
 }

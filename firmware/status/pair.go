@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -19,15 +20,15 @@ func Master(b Box, now time.Time) string {
 	g := b.Pair.V.Groups[0] // the clinic's network comes first
 	switch g.Role {
 	case wire.RoleMaster:
-		return ascii(fmt.Sprintf("this box is master for %s: %s", age(g.Since, now), g.Reason))
+		return ascii.Text(fmt.Sprintf("this box is master for %s: %s", ascii.Age(g.Since, now), g.Reason))
 	case wire.RoleBackup:
 		other := g.Peer
 		if other == "" {
 			other = "not heard yet"
 		}
-		return ascii(fmt.Sprintf("the other box (%s) is master, this one has stood by for %s: %s", other, age(g.Since, now), g.Reason))
+		return ascii.Text(fmt.Sprintf("the other box (%s) is master, this one has stood by for %s: %s", other, ascii.Age(g.Since, now), g.Reason))
 	}
-	return ascii(fmt.Sprintf("this box has taken no part for %s: %s", age(g.Since, now), g.Reason))
+	return ascii.Text(fmt.Sprintf("this box has taken no part for %s: %s", ascii.Age(g.Since, now), g.Reason))
 }
 
 // Pair describes the two boxes of a pair: who is master, then each group, and what
@@ -40,7 +41,7 @@ func Pair(b Box, now time.Time, width int) string {
 	}
 	f := b.Pair.V
 	for _, g := range f.Groups {
-		s.text(g.Name, 3, "%s of %s for %s: %s", strings.ToUpper(g.Role), list(g.Addresses), age(g.Since, now), g.Reason)
+		s.text(g.Name, 3, "%s of %s for %s: %s", strings.ToUpper(g.Role), list(g.Addresses), ascii.Age(g.Since, now), g.Reason)
 		worth := fmt.Sprintf("priority %d", g.Priority)
 		if g.Basis != g.Priority {
 			worth += fmt.Sprintf(" of %d", g.Basis)
@@ -48,7 +49,7 @@ func Pair(b Box, now time.Time, width int) string {
 		if o, ok := otherOf(f, g.Name); ok {
 			worth += fmt.Sprintf("; the other box: %s, priority %d, %s", o.Role, o.Priority, o.Address)
 		} else if g.Peer != "" {
-			worth += fmt.Sprintf("; %s heard %s ago", g.Peer, age(g.PeerSeen, now))
+			worth += fmt.Sprintf("; %s heard %s ago", g.Peer, ascii.Age(g.PeerSeen, now))
 		}
 		s.text("", 2, "%s", worth)
 	}
@@ -69,9 +70,9 @@ func (s *screen) cable(f *wire.Failover, now time.Time) {
 	case c == nil:
 		s.line("CABLE", "none: the boxes know of each other by the clinic's network only")
 	case c.Alive:
-		s.line("CABLE", "the other box is heard, for %s", age(c.Since, now))
+		s.line("CABLE", "the other box is heard, for %s", ascii.Age(c.Since, now))
 	default:
-		s.line("CABLE", "LOST for %s", age(c.Since, now))
+		s.line("CABLE", "LOST for %s", ascii.Age(c.Since, now))
 	}
 	if fl := f.Flows; fl != nil {
 		s.line("FLOWS", "%d given to the other box, %d held for it, %d ms behind", fl.Sent, fl.Held, fl.LagMS)

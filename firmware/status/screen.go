@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -19,13 +20,13 @@ type screen struct {
 
 // line adds one line: a word in the first column, then text, shortened to fit.
 func (s *screen) line(word, format string, args ...any) {
-	text := fmt.Sprintf(" %-*s%s", label, ascii(word), ascii(fmt.Sprintf(format, args...)))
-	s.lines = append(s.lines, strings.TrimRight(cut(text, s.width), " "))
+	text := fmt.Sprintf(" %-*s%s", label, ascii.Text(word), ascii.Text(fmt.Sprintf(format, args...)))
+	s.lines = append(s.lines, strings.TrimRight(ascii.Cut(text, s.width), " "))
 }
 
 // text adds up to most lines of wrapped text.
 func (s *screen) text(word string, most int, format string, args ...any) {
-	all := wrap(ascii(fmt.Sprintf(format, args...)), s.width-label-1)
+	all := ascii.Wrap(ascii.Text(fmt.Sprintf(format, args...)), s.width-label-1)
 	for i, l := range all {
 		if i == most-1 && len(all) > most {
 			l = l[:min(len(l), s.width-label-4)] + "..."
@@ -67,9 +68,9 @@ func Screen(b Box, now time.Time, width, height int) string {
 
 func (s *screen) header(b Box, now time.Time) {
 	text := " clinicgate"
-	add := func(format string, args ...any) { text += "  " + ascii(fmt.Sprintf(format, args...)) }
+	add := func(format string, args ...any) { text += "  " + ascii.Text(fmt.Sprintf(format, args...)) }
 	if b.Site.Name != "" {
-		add("%s (%s)", cut(b.Site.Name, 24), cut(b.Site.Code, 14))
+		add("%s (%s)", ascii.Cut(b.Site.Name, 24), ascii.Cut(b.Site.Code, 14))
 	}
 	for _, p := range programs(b) {
 		if p.head.Release != "" {
@@ -77,15 +78,15 @@ func (s *screen) header(b Box, now time.Time) {
 			if b.Init.V != nil && b.Init.V.Slot != "" {
 				release += " slot " + b.Init.V.Slot
 			}
-			add("%s", cut(release, 20))
+			add("%s", ascii.Cut(release, 20))
 			break
 		}
 	}
 	add("ROLE: %s", role(b))
 	if b.Init.Presence == Live {
-		add("up %s", age(b.Init.V.Booted, now))
+		add("up %s", ascii.Age(b.Init.V.Booted, now))
 	}
-	s.lines = append(s.lines, cut(text, s.width))
+	s.lines = append(s.lines, ascii.Cut(text, s.width))
 }
 
 // role is the box's in the pair: master if it is of any group.
@@ -139,7 +140,7 @@ func (s *screen) network(b Box, now time.Time) {
 		s.uplink(u, u.Name == b.Net.V.Active, past(b.Net.Presence), now)
 	}
 	for _, t := range b.Net.V.Tunnels {
-		text := fmt.Sprintf("%s%s %s for %s: %s", past(b.Net.Presence), t.Name, t.State, age(t.Since, now), t.Reason)
+		text := fmt.Sprintf("%s%s %s for %s: %s", past(b.Net.Presence), t.Name, t.State, ascii.Age(t.Since, now), t.Reason)
 		if t.State == wire.TunnelUp && t.Via != "" {
 			text += ", by " + t.Via
 		}
@@ -170,11 +171,11 @@ func (s *screen) uplink(u wire.Uplink, active bool, past string, now time.Time) 
 	if address == "" {
 		address = "-"
 	}
-	row := fmt.Sprintf("%-2s%-10s%-15s%6s %5s %6s", mark, u.State, address, rtt, loss, age(u.Since, now))
+	row := fmt.Sprintf("%-2s%-10s%-15s%6s %5s %6s", mark, u.State, address, rtt, loss, ascii.Age(u.Since, now))
 	if label+1+len(row)+2+len(why) <= s.width {
 		row, why = row+"  "+why, ""
 	}
-	s.line(cut(ascii(u.Name), label-1), "%s", row)
+	s.line(ascii.Cut(ascii.Text(u.Name), label-1), "%s", row)
 	if why != "" {
 		s.text("", 2, "- %s", why)
 	}
@@ -186,7 +187,7 @@ func (s *screen) pair(b Box, now time.Time) {
 		return
 	}
 	for _, g := range b.Pair.V.Groups {
-		s.text("PAIR", 2, "%s%s %s %s for %s: %s", past(b.Pair.Presence), g.Name, strings.ToUpper(g.Role), list(g.Addresses), age(g.Since, now), g.Reason)
+		s.text("PAIR", 2, "%s%s %s %s for %s: %s", past(b.Pair.Presence), g.Name, strings.ToUpper(g.Role), list(g.Addresses), ascii.Age(g.Since, now), g.Reason)
 	}
 }
 
@@ -202,7 +203,7 @@ func (s *screen) cards(b Box, now time.Time) {
 		if name == "" {
 			name = r.Name
 		}
-		text := fmt.Sprintf("%s %s %s", name, r.State, age(r.Since, now))
+		text := fmt.Sprintf("%s %s %s", name, r.State, ascii.Age(r.Since, now))
 		for _, session := range b.Card.V.Sessions {
 			if session.Room == r.Room && r.State == wire.ReaderSession {
 				text += " (" + session.Role + ")"
@@ -227,7 +228,7 @@ func (s *screen) uploads(b Box, now time.Time) {
 	for _, l := range y.Lanes {
 		text := fmt.Sprintf("%s %d", l.Name, l.Waiting)
 		if l.Waiting > 0 {
-			text += fmt.Sprintf(" (oldest %s, %s)", age(l.Oldest, now), size(l.Bytes))
+			text += fmt.Sprintf(" (oldest %s, %s)", ascii.Age(l.Oldest, now), ascii.Size(l.Bytes))
 		}
 		lanes = append(lanes, text)
 		delivered += l.Delivered
@@ -239,14 +240,14 @@ func (s *screen) uploads(b Box, now time.Time) {
 	for _, d := range y.Destinations {
 		text := d.Name + " " + d.State
 		if d.Reason != "" {
-			text += fmt.Sprintf(" for %s: %s", age(d.Since, now), d.Reason)
+			text += fmt.Sprintf(" for %s: %s", ascii.Age(d.Since, now), d.Reason)
 		}
 		partners = append(partners, text)
 	}
 	if len(partners) > 0 {
 		s.text("TO", 2, "%s", strings.Join(partners, "; "))
 	}
-	text := fmt.Sprintf("%d kept (%s), EHR answered %s", y.Cache.Resources, size(y.Cache.Bytes), ago(y.Cache.LastContact, now))
+	text := fmt.Sprintf("%d kept (%s), EHR answered %s", y.Cache.Resources, ascii.Size(y.Cache.Bytes), ascii.Ago(y.Cache.LastContact, now))
 	if y.Disk.Total > 0 {
 		text += fmt.Sprintf("; disk %d%% free", 100*y.Disk.Free/y.Disk.Total)
 	}
@@ -304,7 +305,7 @@ func (s *screen) findings(all []Finding, now time.Time, height int) {
 func (s *screen) finding(f Finding, now time.Time) {
 	what := f.Where + ": " + f.What
 	if !f.Since.IsZero() {
-		what = fmt.Sprintf("%s, for %s: %s", f.Where, age(f.Since, now), f.What)
+		what = fmt.Sprintf("%s, for %s: %s", f.Where, ascii.Age(f.Since, now), f.What)
 	}
 	s.text(strings.ToUpper(string(f.Severity)), 4, "%s", what)
 	s.text("", 3, "DO: %s", f.Do)

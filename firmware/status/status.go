@@ -4,6 +4,7 @@
 package status
 
 import (
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/site"
 	"clinicgate/firmware/wire"
 )
@@ -76,7 +77,7 @@ func Judge(b Box) Verdict {
 			v.Level = Degraded
 		}
 	}
-	v.Sentence = ascii(sentence(b, v))
+	v.Sentence = ascii.Text(sentence(b, v))
 	return v
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -13,16 +14,16 @@ import (
 func Tunnels(net Seen[wire.Net], now time.Time) string {
 	var b strings.Builder
 	if net.V == nil {
-		return ascii("netd: "+string(net.Presence)+" "+net.Why) + "\n"
+		return ascii.Text("netd: "+string(net.Presence)+" "+net.Why) + "\n"
 	}
 	if len(net.V.Tunnels) == 0 {
 		b.WriteString("no tunnel in the site file\n")
 	}
 	for _, t := range net.V.Tunnels {
-		fmt.Fprintf(&b, "%s %s for %s\n", t.Name, t.State, age(t.Since, now))
-		indent(&b, ascii(t.Reason))
+		fmt.Fprintf(&b, "%s %s for %s\n", t.Name, t.State, ascii.Age(t.Since, now))
+		indent(&b, ascii.Text(t.Reason))
 		indent(&b, fmt.Sprintf("%s on %s, packets to %d bytes; RTT %s ms; %s out, %s in%s", t.Policy, t.Device, t.MTU,
-			measured(t.RTTMS), volume(t.TxBytes), volume(t.RxBytes), doubled(t)))
+			measured(t.RTTMS), ascii.Volume(t.TxBytes), ascii.Volume(t.RxBytes), doubled(t)))
 		for _, h := range t.Hubs {
 			indent(&b, tunnelHub(h, now))
 		}
@@ -36,7 +37,7 @@ func doubled(t wire.Tunnel) string {
 	if t.Doubled == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s of copies not needed", volume(t.Doubled))
+	return fmt.Sprintf("; %s of copies not needed", ascii.Volume(t.Doubled))
 }
 
 func tunnelHub(h wire.TunnelHub, now time.Time) string {
@@ -45,7 +46,7 @@ func tunnelHub(h wire.TunnelHub, now time.Time) string {
 		use = "in use"
 	}
 	if !h.Handshake.IsZero() {
-		shake = "handshake " + age(h.Handshake, now) + " ago"
+		shake = "handshake " + ascii.Age(h.Handshake, now) + " ago"
 	}
 	return fmt.Sprintf("hub %s %s, %s", h.Endpoint, use, shake)
 }
@@ -58,9 +59,9 @@ func tunnelPaths(b *strings.Builder, paths []wire.TunnelPath, now time.Time) {
 	for _, p := range paths {
 		heard := "never"
 		if !p.Heard.IsZero() {
-			heard = age(p.Heard, now)
+			heard = ascii.Age(p.Heard, now)
 		}
 		fmt.Fprintf(b, "  %-12s %-6s %6d %7s %4.0f%% %9s %9s %9s %6s\n", p.Uplink, p.Sends, p.Copies,
-			measured(p.RTTMS), p.LossPct, rate(p.TxBPS), rate(p.RxBPS), thousands(float64(p.Datagrams), ""), heard)
+			measured(p.RTTMS), p.LossPct, ascii.Rate(p.TxBPS), ascii.Rate(p.RxBPS), ascii.Thousands(float64(p.Datagrams), ""), heard)
 	}
 }

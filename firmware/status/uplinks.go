@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/ascii"
 	"clinicgate/firmware/wire"
 )
 
@@ -12,13 +13,13 @@ import (
 func Uplinks(net Seen[wire.Net], now time.Time) string {
 	var b strings.Builder
 	if net.V == nil {
-		return ascii("netd: "+string(net.Presence)+" "+net.Why) + "\n"
+		return ascii.Text("netd: "+string(net.Presence)+" "+net.Why) + "\n"
 	}
 	fmt.Fprintf(&b, "%-12s %-9s %5s %8s %8s %6s %9s %9s\n", "LINE", "STATE", "FLOWS", "RTT MS", "JITTER", "LOSS", "IN BIT/S", "OUT BIT/S")
 	for _, u := range net.V.Uplinks {
 		fmt.Fprintf(&b, "%-12s %-9s %4d%% %8s %8s %5.0f%% %9s %9s\n", u.Name, u.State, u.Share,
-			measured(u.RTTMS), measured(max(u.JitterOutMS, u.JitterInMS)), u.LossPct, rate(u.RxBPS), rate(u.TxBPS))
-		indent(&b, fmt.Sprintf("%s, for %s: %s", u.Port, age(u.Since, now), ascii(u.Reason)))
+			measured(u.RTTMS), measured(max(u.JitterOutMS, u.JitterInMS)), u.LossPct, ascii.Rate(u.RxBPS), ascii.Rate(u.TxBPS))
+		indent(&b, fmt.Sprintf("%s, for %s: %s", u.Port, ascii.Age(u.Since, now), ascii.Text(u.Reason)))
 		if use := usage(u); use != "" {
 			indent(&b, use)
 		}
@@ -28,7 +29,7 @@ func Uplinks(net Seen[wire.Net], now time.Time) string {
 
 // indent writes a text below the line that it is about.
 func indent(b *strings.Builder, text string) {
-	for _, line := range wrap(text, columns-2) {
+	for _, line := range ascii.Wrap(text, columns-2) {
 		fmt.Fprintf(b, "  %s\n", line)
 	}
 }
@@ -43,15 +44,15 @@ func usage(u wire.Uplink) string {
 		parts = append(parts, u.Role)
 	}
 	if u.LineUp > 0 || u.LineDown > 0 {
-		parts = append(parts, fmt.Sprintf("carries %s in, %s out", rate(float64(u.LineDown)), rate(float64(u.LineUp))))
+		parts = append(parts, fmt.Sprintf("carries %s in, %s out", ascii.Rate(float64(u.LineDown)), ascii.Rate(float64(u.LineUp))))
 	}
 	if u.LossOutPct > 0 || u.LossInPct > 0 {
 		parts = append(parts, fmt.Sprintf("loses %.1f%% out, %.1f%% in", u.LossOutPct, u.LossInPct))
 	}
 	if m := u.Month; m != nil {
-		text := volume(m.Bytes) + " since " + m.Since.Format("2 Jan")
+		text := ascii.Volume(m.Bytes) + " since " + m.Since.Format("2 Jan")
 		if m.Cap > 0 {
-			text += fmt.Sprintf(" of %s (%d%%)", volume(m.Cap), m.Bytes*100/m.Cap)
+			text += fmt.Sprintf(" of %s (%d%%)", ascii.Volume(m.Cap), m.Bytes*100/m.Cap)
 		}
 		if m.Cost > 0 {
 			text += fmt.Sprintf(", cost %.2f", m.Cost)
@@ -69,23 +70,6 @@ func measured(ms float64) string {
 	return fmt.Sprintf("%.1f", ms)
 }
 
-// rate and volume write quantities in thousands, as providers do.
-func rate(bps float64) string { return thousands(bps, "") }
-
-func volume(n uint64) string { return thousands(float64(n), "B") }
-
-func thousands(v float64, unit string) string {
-	for _, p := range []struct {
-		letter string
-		factor float64
-	}{{"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3}} {
-		if v >= p.factor {
-			return fmt.Sprintf("%.1f%s%s", v/p.factor, p.letter, unit)
-		}
-	}
-	return fmt.Sprintf("%.0f%s", v, unit)
-}
-
 // Way explains which way a flow takes.
 func Way(w wire.FlowWay) string {
 	var b strings.Builder
@@ -98,10 +82,10 @@ func Way(w wire.FlowWay) string {
 	}
 	fmt.Fprintf(&b, "%s to %s: %s\n", w.Src, to, verdict(w))
 	for _, line := range w.Why {
-		indent(&b, ascii(line))
+		indent(&b, ascii.Text(line))
 	}
 	for _, line := range w.Others {
-		indent(&b, "not "+ascii(line))
+		indent(&b, "not "+ascii.Text(line))
 	}
 	fmt.Fprintf(&b, "  mark %s, rule %d, table %d: %s\n", w.Mark, w.Rule, w.Table, w.Route)
 	if w.Agrees {

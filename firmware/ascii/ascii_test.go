@@ -1,4 +1,4 @@
-package status
+package ascii
 
 import (
 	"slices"
@@ -6,23 +6,25 @@ import (
 	"time"
 )
 
+var now = time.Date(2026, 11, 22, 8, 34, 0, 0, time.UTC)
+
 func TestAge(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", -time.Hour: "0s", 59 * time.Second: "59s", time.Minute: "1m", 59*time.Minute + 59*time.Second: "59m",
 		time.Hour: "1h00m", 23*time.Hour + 59*time.Minute: "23h59m", 24 * time.Hour: "1d0h", 292 * time.Hour: "12d4h",
 	} {
-		if got := age(now.Add(-d), now); got != want {
+		if got := Age(now.Add(-d), now); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
-	if got := ago(time.Time{}, now); got != "never" {
+	if got := Ago(time.Time{}, now); got != "never" {
 		t.Errorf("zero time: %q", got)
 	}
 }
 
 func TestSize(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 291000: "291 kB", 1048576: "1.0 MB", 3 << 30: "3.2 GB"} {
-		if got := size(n); got != want {
+		if got := Size(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}
@@ -37,7 +39,7 @@ func TestWrap(t *testing.T) {
 		{"one two three", []string{"one two", "three"}},
 		{"abcdefghijkl x", []string{"abcde...", "x"}},
 	} {
-		if got := wrap(c.in, 8); !slices.Equal(got, c.want) {
+		if got := Wrap(c.in, 8); !slices.Equal(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.in, got, c.want)
 		}
 	}
@@ -47,34 +49,8 @@ func TestASCII(t *testing.T) {
 	for in, want := range map[string]string{
 		"Peñafiel, Åre": "Penafiel, Are", "a\r\nb\tc": "a  b c", "\x1b[2J\x00\x7f": "?[2J??", "ΨΩ": "??", "\xff": "?",
 	} {
-		if got := ascii(in); got != want {
+		if got := Text(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
-}
-
-func TestLogLine(t *testing.T) {
-	for in, want := range map[string]string{
-		`{"time":"2026-11-22T08:30:00.5Z","level":"INFO","msg":"role","program":"failoverd","group":"lan","why":"no link","n":3}`: `11-22 08:30:00 INFO  failoverd role group=lan n=3 why="no link"`,
-		`{"a":1}`:                    `{"a":1}`,
-		"\x1b[31mred":                "?[31mred",
-		`{"msg":"x","k":""}`:         `                 x k=""`,
-		`{"msg":"x","k":"\u001b\n"}`: `                 x k="\x1b\n"`,
-	} {
-		if got := LogLine(in); got != want {
-			t.Errorf("%s\ngot  %q\nwant %q", in, got, want)
-		}
-	}
-}
-
-func FuzzLogLine(f *testing.F) {
-	f.Add(`{"time":"2026-11-22T08:30:00.5Z","level":"INFO","msg":"role","x":[1,{"y":"z"}]}`)
-	f.Add("\x1b[31m")
-	f.Fuzz(func(t *testing.T, line string) {
-		for _, r := range LogLine(line) {
-			if r < ' ' || r > '~' {
-				t.Fatalf("%q shows %q", line, r)
-			}
-		}
-	})
 }

@@ -1,4 +1,7 @@
-package status
+// Package ascii writes for a serial terminal: whatever it is given, what comes out
+// is printable 7-bit text, shortened or broken to columns, and ages and quantities
+// take few characters.
+package ascii
 
 import (
 	"fmt"
@@ -17,10 +20,10 @@ var plain = strings.NewReplacer(
 	"…", "...", "–", "-", "—", "-", "‘", "'", "’", "'", "“", `"`, "”", `"`, "→", "->",
 )
 
-// ascii makes text safe for a serial terminal: printable 7-bit characters only,
+// Text makes text safe for a serial terminal: printable 7-bit characters only,
 // so that nothing a provider or a card says can move the cursor. Line ends become
 // blanks, anything else unknown a question mark.
-func ascii(s string) string {
+func Text(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -32,8 +35,8 @@ func ascii(s string) string {
 	}, plain.Replace(s))
 }
 
-// cut shortens text to n columns and shows that it did.
-func cut(s string, n int) string {
+// Cut shortens text to n columns and shows that it did.
+func Cut(s string, n int) string {
 	switch {
 	case len(s) <= n:
 		return s
@@ -43,8 +46,8 @@ func cut(s string, n int) string {
 	return s[:n-3] + "..."
 }
 
-// wrap breaks text at blanks into lines of at most n columns.
-func wrap(s string, n int) []string {
+// Wrap breaks text at blanks into lines of at most n columns.
+func Wrap(s string, n int) []string {
 	var out []string
 	line := ""
 	for _, word := range strings.Fields(s) {
@@ -54,13 +57,13 @@ func wrap(s string, n int) []string {
 		if line != "" {
 			line += " "
 		}
-		line += cut(word, n)
+		line += Cut(word, n)
 	}
 	return append(out, line)
 }
 
-// age is the time since t in one unit, two for days: "4s", "12m", "3h", "12d4h".
-func age(t, now time.Time) string {
+// Age is the time since t in one unit, two for days: "4s", "12m", "3h", "12d4h".
+func Age(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case t.IsZero():
@@ -77,16 +80,16 @@ func age(t, now time.Time) string {
 	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
-// ago is age in a sentence.
-func ago(t, now time.Time) string {
+// Ago is Age in a sentence.
+func Ago(t, now time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	return age(t, now) + " ago"
+	return Age(t, now) + " ago"
 }
 
-// size writes bytes in decimal units.
-func size(n int64) string {
+// Size writes bytes in decimal units.
+func Size(n int64) string {
 	switch {
 	case n < 1000:
 		return fmt.Sprintf("%d B", n)
@@ -96,4 +99,23 @@ func size(n int64) string {
 		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 	}
 	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}
+
+// Rate writes bits a second in thousands, as providers do.
+func Rate(bps float64) string { return Thousands(bps, "") }
+
+// Volume is Rate for bytes.
+func Volume(n uint64) string { return Thousands(float64(n), "B") }
+
+// Thousands writes a quantity in the largest unit of which there is a whole one.
+func Thousands(v float64, unit string) string {
+	for _, p := range []struct {
+		letter string
+		factor float64
+	}{{"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3}} {
+		if v >= p.factor {
+			return fmt.Sprintf("%.1f%s%s", v/p.factor, p.letter, unit)
+		}
+	}
+	return fmt.Sprintf("%.0f%s", v, unit)
 }
