@@ -1,7 +1,6 @@
 package status
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -16,9 +15,8 @@ func TestMirror(t *testing.T) {
 		"the other box lacks 4, for 1m":                         {Alive: true, Behind: 4, Oldest: now.Add(-time.Minute)},
 		"LOST for 1m, 2 uploads are on this disk alone: no way": {Behind: 2, Reason: "no way", Since: now.Add(-time.Minute)},
 	} {
-		s := screen{width: 200}
-		s.mirror(m, now)
-		if got := strings.Join(s.lines, "\n"); m == nil && got != "" || !strings.Contains(got, want) {
+		b := Box{Sync: Seen[wire.Sync]{V: &wire.Sync{Mirror: m}, Presence: Live}}
+		if got := Mirror(b, now); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

@@ -67,7 +67,12 @@ func Screen(b Box, now time.Time, width, height int) string {
 }
 
 func (s *screen) header(b Box, now time.Time) {
-	text := " clinicgate"
+	s.lines = append(s.lines, ascii.Cut(" clinicgate"+Heading(b, now), s.width))
+}
+
+// Heading says which box this is: site, release, role, age.
+func Heading(b Box, now time.Time) string {
+	text := ""
 	add := func(format string, args ...any) { text += "  " + ascii.Text(fmt.Sprintf(format, args...)) }
 	if b.Site.Name != "" {
 		add("%s (%s)", ascii.Cut(b.Site.Name, 24), ascii.Cut(b.Site.Code, 14))
@@ -86,7 +91,7 @@ func (s *screen) header(b Box, now time.Time) {
 	if b.Init.Presence == Live {
 		add("up %s", ascii.Age(b.Init.V.Booted, now))
 	}
-	s.lines = append(s.lines, ascii.Cut(text, s.width))
+	return text
 }
 
 // role is the box's in the pair: master if it is of any group.
@@ -182,40 +187,12 @@ func (s *screen) uplink(u wire.Uplink, active bool, past string, now time.Time) 
 }
 
 func (s *screen) pair(b Box, now time.Time) {
-	if b.Pair.V == nil || b.Pair.V.Groups == nil {
-		s.line("PAIR", "%s", because("failoverd", b.Pair.Presence, head(b.Pair.V)))
-		return
-	}
-	for _, g := range b.Pair.V.Groups {
-		s.text("PAIR", 2, "%s%s %s %s for %s: %s", past(b.Pair.Presence), g.Name, strings.ToUpper(g.Role), list(g.Addresses), ascii.Age(g.Since, now), g.Reason)
+	for _, row := range Groups(b, now) {
+		s.text("PAIR", 2, "%s", row)
 	}
 }
 
-// cards shows rooms and roles; who the card's holder is stays out of it.
-func (s *screen) cards(b Box, now time.Time) {
-	if b.Card.V == nil || b.Card.V.Readers == nil {
-		s.line("CARDS", "%s", because("cardauth", b.Card.Presence, head(b.Card.V)))
-		return
-	}
-	var rooms []string
-	for _, r := range b.Card.V.Readers {
-		name := r.Room
-		if name == "" {
-			name = r.Name
-		}
-		text := fmt.Sprintf("%s %s %s", name, r.State, ascii.Age(r.Since, now))
-		for _, session := range b.Card.V.Sessions {
-			if session.Room == r.Room && r.State == wire.ReaderSession {
-				text += " (" + session.Role + ")"
-			}
-		}
-		rooms = append(rooms, text)
-	}
-	if len(rooms) == 0 {
-		rooms = []string{"no card reader"}
-	}
-	s.text("CARDS", 2, "%s%s", past(b.Card.Presence), strings.Join(rooms, "; "))
-}
+func (s *screen) cards(b Box, now time.Time) { s.text("CARDS", 2, "%s", Cards(b, now)) }
 
 func (s *screen) uploads(b Box, now time.Time) {
 	if b.Sync.V == nil || b.Sync.V.Lanes == nil {
@@ -235,27 +212,13 @@ func (s *screen) uploads(b Box, now time.Time) {
 	}
 	lanes = append(lanes, fmt.Sprintf("held %d", y.Held), fmt.Sprintf("delivered %d", delivered))
 	s.text("QUEUE", 2, "%s%s", past(b.Sync.Presence), strings.Join(lanes, "  "))
-	s.mirror(y.Mirror, now)
-	var partners []string
-	for _, d := range y.Destinations {
-		text := d.Name + " " + d.State
-		if d.Reason != "" {
-			text += fmt.Sprintf(" for %s: %s", ascii.Age(d.Since, now), d.Reason)
-		}
-		partners = append(partners, text)
+	if m := Mirror(b, now); m != "" {
+		s.text("MIRROR", 2, "%s", m)
 	}
-	if len(partners) > 0 {
-		s.text("TO", 2, "%s", strings.Join(partners, "; "))
+	if to := Partners(b, now); to != "" {
+		s.text("TO", 2, "%s", to)
 	}
-	text := fmt.Sprintf("%d kept (%s), EHR answered %s", y.Cache.Resources, ascii.Size(y.Cache.Bytes), ascii.Ago(y.Cache.LastContact, now))
-	if y.Disk.Total > 0 {
-		text += fmt.Sprintf("; disk %d%% free", 100*y.Disk.Free/y.Disk.Total)
-	}
-	kind, _, _ := strings.Cut(y.Keys, ":")
-	if kind != "" {
-		text += "; keys " + kind
-	}
-	s.text("RECORDS", 2, "%s", text)
+	s.text("RECORDS", 2, "%s", Records(b, now))
 }
 
 func (s *screen) programs(b Box, now time.Time) {

@@ -36,6 +36,7 @@ type Box struct {
 	Pair    Seen[wire.Failover]
 	Card    Seen[wire.Card]
 	Sync    Seen[wire.Sync]
+	Update  Seen[wire.Update]
 	Panel   Seen[wire.Panel] // the clinic's page; a box may be without
 }
 

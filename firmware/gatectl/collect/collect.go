@@ -42,6 +42,7 @@ func (s Source) Look(now time.Time) Look {
 	l.Box.Pair = see[wire.Failover](s.Run, wire.FailoverFile, l.Files)
 	l.Box.Card = see[wire.Card](s.Run, wire.CardFile, l.Files)
 	l.Box.Sync = see[wire.Sync](s.Run, wire.SyncFile, l.Files)
+	l.Box.Update = see[wire.Update](s.Run, wire.UpdateFile, l.Files)
 	l.Box.Panel = see[wire.Panel](s.Run, wire.PanelFile, l.Files)
 	status.SinceStart(l.Box)
 	return l
