@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,15 +20,22 @@ import (
 const consoleLines = 60
 
 func consoleCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var plain bool
+	cmd := &cobra.Command{
 		Use:   "console",
-		Short: "the menu on the serial line",
+		Short: "the status and the menu on the serial line",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := cmd.OutOrStdout()
-			return console.Run(cmd.InOrStdin(), out, func(w io.Writer) { screen(o, w) }, menu(cmd.Context(), o))
+			kind := os.Getenv("TERM")
+			if plain {
+				kind = ""
+			}
+			look := func() (status.Box, time.Time) { l := o.look(); return l.Box, l.At }
+			return console.Serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), kind, func(w io.Writer) { screen(o, w) }, look, menu(o))
 		},
 	}
+	cmd.Flags().BoolVar(&plain, "plain", false, "no full screen: a numbered menu, a line at a time")
+	return cmd
 }
 
 // screen leaves lines for the menu and the prompt.
@@ -35,27 +44,27 @@ func screen(o *options, out io.Writer) {
 	fmt.Fprint(out, status.Screen(l.Box, l.At, width, height-2))
 }
 
-func menu(ctx context.Context, o *options) []console.Command {
+func menu(o *options) []console.Command {
 	return []console.Command{
-		{Word: "status", Help: "how the box is, on one screen", Run: func(out io.Writer, _ string) error {
-			screen(o, out)
+		{Word: "status", Help: "how the box is, in words", Run: func(_ context.Context, t console.Talk, _ string) error {
+			screen(o, t)
 			return nil
 		}},
-		{Word: "doctor", Help: "what is wrong, why, and what to do", Run: func(out io.Writer, _ string) error {
-			_, err := showDoctor(o, out)
+		{Word: "doctor", Help: "what is wrong, why, and what to do", Run: func(_ context.Context, t console.Talk, _ string) error {
+			_, err := showDoctor(o, t)
 			return err
 		}},
-		{Word: "log", Help: "what the services said lately: log, or log netd", Run: func(out io.Writer, arg string) error {
-			return showLog(ctx, o, out, arg, consoleLines, false)
+		{Word: "log", Help: "what the services said lately: log, or log netd", Run: func(ctx context.Context, t console.Talk, arg string) error {
+			return showLog(ctx, o, t, arg, consoleLines, false)
 		}},
-		{Word: "site", Help: "have every program judge the site file", Run: func(out io.Writer, _ string) error {
-			return plainly(out, func(w io.Writer) error { return checkSite(ctx, o, w, o.source.Site) })
+		{Word: "site", Help: "have every program judge the site file", Run: func(ctx context.Context, t console.Talk, _ string) error {
+			return plainly(t, func(w io.Writer) error { return checkSite(ctx, o, w, o.source.Site) })
 		}},
-		{Word: "reboot", Help: "start the box afresh", Confirm: "The clinic is without this box for about a minute.", Run: func(out io.Writer, _ string) error {
-			return end(ctx, o, out, "reboot")
+		{Word: "reboot", Help: "start the box afresh", Confirm: "The clinic is without this box for about a minute.", Run: func(ctx context.Context, t console.Talk, _ string) error {
+			return end(ctx, o, t, "reboot")
 		}},
-		{Word: "poweroff", Help: "switch the box off", Confirm: "The clinic is without this box until someone switches it on.", Run: func(out io.Writer, _ string) error {
-			return end(ctx, o, out, "poweroff")
+		{Word: "poweroff", Help: "switch the box off", Confirm: "The clinic is without this box until someone switches it on.", Run: func(ctx context.Context, t console.Talk, _ string) error {
+			return end(ctx, o, t, "poweroff")
 		}},
 	}
 }

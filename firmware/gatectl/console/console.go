@@ -1,11 +1,14 @@
-// Package console is the menu on the serial line: one numbered command a line,
-// typed as a number or a word. Whatever comes in (line noise, a pasted megabyte,
-// escape sequences) costs bounded memory and a bounded answer; nothing that goes
-// out asks the terminal anything, and there is no way to a shell.
+// Package console is the menu on the serial line, as a full screen or, for terminals
+// that can't show one, as one numbered command a line, typed as a number or a word.
+// Whatever comes in (line noise, a pasted megabyte, escape sequences) costs bounded
+// memory and a bounded answer; nothing that goes out asks the terminal anything, a
+// terminal that takes nothing holds nobody up, and there is no way to a shell.
 package console
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +25,29 @@ type Command struct {
 	Help    string
 	Confirm string // question to be answered with yes first; empty: none
 	// Run does it. An error is shown and changes nothing else.
-	Run func(out io.Writer, arg string) error
+	Run func(ctx context.Context, t Talk, arg string) error
+}
+
+// Talk is what a command says and asks.
+type Talk interface {
+	io.Writer
+	// Ask waits for one line. What is typed to a hidden question is not shown where
+	// that can be helped. ErrLeft: nobody will answer.
+	Ask(question string, hidden bool) (string, error)
+}
+
+// ErrLeft is what a question is answered with when the person went elsewhere.
+var ErrLeft = errors.New("left without an answer")
+
+// obey asks for confirmation where it is wanted, and runs the command.
+func (c Command) obey(ctx context.Context, t Talk, arg string) error {
+	if c.Confirm != "" {
+		if answer, err := t.Ask(c.Confirm+" Type yes:", false); err != nil || answer != "yes" {
+			fmt.Fprintln(t, "not done")
+			return nil
+		}
+	}
+	return c.Run(ctx, t, arg)
 }
 
 const (
@@ -33,14 +58,24 @@ const (
 	patience = 3
 )
 
+// errFull ends the plain menu for the full screen.
+var errFull = errors.New("full screen")
+
 // Run shows first, then obeys until in ends. It returns nil when in ended and the
 // error when writing failed: the line is gone.
-func Run(in io.Reader, out io.Writer, first func(io.Writer), commands []Command) error {
-	c := &session{in: bufio.NewReaderSize(in, 4096), out: out, commands: commands}
+func Run(ctx context.Context, in io.Reader, out io.Writer, first func(io.Writer), commands []Command) error {
+	return newSession(ctx, in, out, commands).run(first)
+}
+
+func newSession(ctx context.Context, in io.Reader, out io.Writer, commands []Command) *session {
+	return &session{ctx: ctx, in: bufio.NewReaderSize(in, 4096), out: out, commands: commands}
+}
+
+func (c *session) run(first func(io.Writer)) error {
 	first(c)
 	c.menu()
 	unknown, empty := 0, 0
-	for c.err == nil {
+	for c.err == nil && c.end == nil {
 		if unknown <= patience && empty <= patience {
 			c.say(Prompt)
 		}
@@ -63,15 +98,18 @@ func Run(in io.Reader, out io.Writer, first func(io.Writer), commands []Command)
 			unknown++
 		}
 	}
-	return c.err
+	return cmp.Or(c.err, c.end)
 }
 
 type session struct {
+	ctx      context.Context
 	in       *bufio.Reader
 	out      io.Writer
 	err      error // first failure to write
 	skip     bool  // the last line ended in CR: its LF is not another line
 	commands []Command
+	full     bool  // there is a full screen to go to
+	end      error // why it is over
 }
 
 // Write sends text to the terminal: printable ASCII, and CR LF for line ends,
@@ -92,6 +130,16 @@ func (c *session) Write(p []byte) (int, error) {
 		_, c.err = c.out.Write(safe)
 	}
 	return len(p), c.err
+}
+
+// Ask puts a question and reads a line. A line of too many characters is no answer.
+func (c *session) Ask(question string, _ bool) (string, error) {
+	c.say("%s ", question)
+	answer, err := c.readLine()
+	if err != nil {
+		return "", ErrLeft
+	}
+	return answer, c.err
 }
 
 func (c *session) say(format string, args ...any) { fmt.Fprintf(c, format, args...) }
@@ -121,6 +169,11 @@ func (c *session) obey(line string, unknown int) bool {
 	case word == "help" || word == "?":
 		c.help()
 		return true
+	case word == "plain": // it is
+		return true
+	case word == "screen" && c.full:
+		c.end = errFull
+		return true
 	case !ok && unknown < patience:
 		c.say("no such command: type a number, a word, or help\n")
 		return false
@@ -130,14 +183,7 @@ func (c *session) obey(line string, unknown int) bool {
 	case !ok:
 		return false
 	}
-	if cmd.Confirm != "" {
-		c.say("%s Type yes: ", cmd.Confirm)
-		if answer, err := c.readLine(); err != nil || answer != "yes" {
-			c.say("not done\n")
-			return true
-		}
-	}
-	if err := cmd.Run(c, strings.TrimSpace(arg)); err != nil {
+	if err := cmd.obey(c.ctx, c, strings.TrimSpace(arg)); err != nil {
 		c.say("%s: %v\n", cmd.Word, err)
 	}
 	return true

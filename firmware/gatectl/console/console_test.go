@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,8 @@ import (
 func play(t *testing.T, text string) (shown string, done []string) {
 	t.Helper()
 	var out bytes.Buffer
-	run := func(word string) func(io.Writer, string) error {
-		return func(w io.Writer, arg string) error {
+	run := func(word string) func(context.Context, Talk, string) error {
+		return func(_ context.Context, w Talk, arg string) error {
 			done = append(done, strings.TrimSpace(word+" "+arg))
 			if arg == "fails" {
 				return errors.New("no")
@@ -25,7 +26,7 @@ func play(t *testing.T, text string) (shown string, done []string) {
 			return nil
 		}
 	}
-	err := Run(strings.NewReader(text), &out, func(w io.Writer) { fmt.Fprintln(w, "first") }, []Command{
+	err := Run(t.Context(), strings.NewReader(text), &out, func(w io.Writer) { fmt.Fprintln(w, "first") }, []Command{
 		{Word: "status", Help: "show", Run: run("status")},
 		{Word: "log", Help: "lines", Run: run("log")},
 		{Word: "poweroff", Help: "end", Confirm: "Power off?", Run: run("poweroff")},
@@ -99,7 +100,7 @@ func TestNoise(t *testing.T) {
 }
 
 func TestGoneLine(t *testing.T) {
-	err := Run(strings.NewReader("1\n1\n"), broken{}, func(io.Writer) {}, nil)
+	err := Run(t.Context(), strings.NewReader("1\n1\n"), broken{}, func(io.Writer) {}, nil)
 	if !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("got %v", err)
 	}

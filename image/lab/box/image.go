@@ -128,8 +128,16 @@ func (b *Image) Status(context.Context) (string, error) {
 	if _, err := b.vm.Expect(`(?s).*`, consoleLimit); err != nil { // pass over what is there
 		return "", err
 	}
-	if err := b.vm.Send("status\r"); err != nil {
-		return "", fmt.Errorf("type on the console: %w", err)
+	// The full screen is for people. Escape, twice, leaves what one has opened.
+	for _, typed := range []string{"\x1b\x1b\x15plain\r", "status\r"} {
+		if err := b.vm.Send(typed); err != nil {
+			return "", fmt.Errorf("type on the console: %w", err)
+		}
+		if typed != "status\r" {
+			if _, err := b.vm.Expect(prompt, consoleLimit); err != nil {
+				return "", err
+			}
+		}
 	}
 	shown, err := b.vm.Expect(`(?s)( clinicgate  [^\n]*\n.*?)`+prompt, consoleLimit)
 	if err != nil {
