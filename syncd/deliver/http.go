@@ -54,6 +54,12 @@ func NewClient(base *url.URL, user, password string) *Client {
 	}}
 }
 
+// Through has requests go through what wrap makes of the client's transport. It is
+// called before the client is used.
+func (c *Client) Through(wrap func(*http.Transport) http.RoundTripper) {
+	c.http.Transport = wrap(c.http.Transport.(*http.Transport))
+}
+
 // A Request is one question to the destination.
 type Request struct {
 	Method string

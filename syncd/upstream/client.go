@@ -76,6 +76,14 @@ func New(base *url.URL, timeout time.Duration) *Client {
 	}
 }
 
+// Through has requests go through what wrap makes of the client's transports. It is
+// called before the client is used.
+func (c *Client) Through(wrap func(*http.Transport) http.RoundTripper) {
+	for _, one := range []*http.Client{c.kept, c.fresh} {
+		one.Transport = wrap(one.Transport.(*http.Transport))
+	}
+}
+
 // Follow takes what netd last published, or nil. When the way out changed, the
 // questions in flight go out anew or end, and the rest after a failure is over;
 // it reports whether it changed for the better.
