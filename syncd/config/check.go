@@ -33,6 +33,10 @@ func (c *check) ehr(in *file, out *Config) {
 	}
 	out.EHR.Base = c.url("sync.ehr.base", in.EHR.Base)
 	out.EHR.Timeout = c.duration("sync.ehr.timeout", in.EHR.Timeout, defaultTimeout, 100*time.Millisecond, time.Minute)
+	if in.EHR.CA != nil {
+		out.EHR.CA = c.fileName("sync.ehr.ca", *in.EHR.CA)
+	}
+	c.oauth(in.EHR.OAuth, out)
 }
 
 func (c *check) cache(in *file, out *Config) {

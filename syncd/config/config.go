@@ -51,6 +51,8 @@ type Config struct {
 type EHR struct {
 	Base    *url.URL      // without a trailing slash
 	Timeout time.Duration // for one answer, headers and body
+	CA      string        // file in site/anchors: the only CA it may have its certificate from; empty: any the system trusts
+	OAuth   *OAuth        // nil: the gateway does not log in
 }
 
 // Cache is the policy of the record cache.
@@ -104,6 +106,8 @@ type file struct {
 	EHR     *struct {
 		Base    string         `toml:"base"`
 		Timeout *site.Duration `toml:"timeout"`
+		CA      *string        `toml:"ca"`
+		OAuth   *oauthFile     `toml:"oauth"`
 	} `toml:"ehr"`
 	Cache struct {
 		SizeMB *int64         `toml:"size_mb"`
