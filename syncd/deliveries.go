@@ -47,6 +47,9 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 		return &cstore.Sender{Addr: d.URL.Host, Called: d.URL.User.Username(), Calling: s.title()}, nil
 	}
 	client := deliver.NewClient(d.URL, user, password)
+	if user == "" && s.atEHR(d.URL) {
+		client.Through(s.access.through)
+	}
 	switch d.Kind {
 	case config.KindTus:
 		return &tus.Sender{

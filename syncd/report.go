@@ -55,6 +55,7 @@ func (s *state) report(now time.Time) {
 	for id, faults := range alarms(v, s.queue.Newest(), now, s.cfg.Queue.StatLate) {
 		s.env.Faults.Keep(id, faults...)
 	}
+	s.env.Faults.Keep(faultLogin, s.loginFaults(now)...)
 	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
 	s.env.Faults.Keep(faultAhead, s.aheadFaults()...)
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
@@ -87,5 +88,6 @@ func (s *state) control() *http.ServeMux {
 	s.queueRoutes(mux)
 	s.consultRoutes(mux)
 	s.pair.routes(mux)
+	s.accessRoutes(mux)
 	return mux
 }

@@ -42,6 +42,7 @@ type state struct {
 	broker  atomic.Pointer[mqtt.Server]
 	pair    *pair // nil: there is no other box
 	ehr     *upstream.Client
+	access  *access // the gateway's own, at the EHR
 
 	register *register.Register   // patients by number, and what is ordered
 	ahead    *prefetch.Prefetcher // nil: the site wants none
@@ -74,6 +75,7 @@ const (
 	faultLost     = "sync.ehr-unreachable"
 	faultNonsense = "sync.ehr-nonsense"
 	faultForeign  = "sync.ehr-wrong-record"
+	faultLogin    = "sync.ehr-login"
 	faultCard     = "sync.cardauth-silent"
 	faultHeld     = "sync.patient-held"
 	faultLate     = "sync.stat-late"
@@ -87,7 +89,7 @@ const (
 // open opens the stores. It leaves nothing open when it fails.
 func open(env *daemon.Env, cfg config.Config) (*state, error) {
 	s := &state{env: env, cfg: cfg, started: time.Now(), ehr: upstream.New(cfg.EHR.Base, cfg.EHR.Timeout)}
-	if err := s.openStores(); err != nil {
+	if err := errors.Join(s.openAccess(), s.openStores()); err != nil {
 		s.close()
 		return nil, err
 	}
