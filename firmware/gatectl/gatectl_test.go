@@ -130,6 +130,10 @@ func serveSyncd(runDir string) error {
 		there = false
 		fmt.Fprint(w, `{"v":1,"id":"eac3a17f926a171dc238be7188985905"}`)
 	})
+	mux.HandleFunc("GET /ehr/login", func(w http.ResponseWriter, _ *http.Request) {
+		until := map[bool]string{false: `"until":"2026-11-22T09:00:00Z",`}[there]
+		fmt.Fprintf(w, `{"v":1,"ehr":"https://ehr.example/R4","client_id":"box-1",%s"reason":"no\u001b[1m","jwks":{"keys":[{"kty":"EC","kid":"k1"}]}}`, until)
+	})
 	const one = `"case":"5f0c926a171dc238be71889859050000","state":"answered","urgent":true,"changed":"2026-11-22T09:00:00Z","replies":1`
 	mux.HandleFunc("GET /consults", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"v":1,"items":[{%s}]}`, one) })
 	mux.HandleFunc("GET /consults/5f0c", func(w http.ResponseWriter, _ *http.Request) {

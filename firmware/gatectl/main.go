@@ -104,6 +104,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(queueCommand(o), consultCommand(o))
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
 	root.AddCommand(updateCommand(o), opsCommand(o))
+	root.AddCommand(ehrCommand(o))
 	return root
 }
 
