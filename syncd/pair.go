@@ -195,8 +195,8 @@ func alone(w *wire.Mirror, now time.Time) []wire.Fault {
 		return nil
 	}
 	f := wire.Fault{
-		Severity: wire.Warning, Where: "pair", What: fmt.Sprintf("the other box does not take uploads: %s", w.Reason),
-		Do: "see that the other box runs, the cable between the boxes, sync.mirror on both, and that both have the same " + twin.KeyFile,
+		Severity: wire.Warning, Where: "pair", What: "the other box does not take uploads",
+		Do: "gatectl queue pair says why at the moment; see that the other box runs, the cable between the boxes, sync.mirror on both, and that both have the same " + twin.KeyFile,
 	}
 	switch {
 	case w.Refuses:

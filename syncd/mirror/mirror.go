@@ -73,6 +73,7 @@ type Mirror struct {
 	drop    context.CancelCauseFunc
 	changed chan struct{} // closed and replaced: up, or there is something to tell
 	err     error         // why it is not up
+	saidAt  time.Time     // err was last logged
 	other   census.Other
 	flights flights
 	lag     time.Duration
@@ -214,20 +215,26 @@ func (m *Mirror) single(id queue.ID) error {
 	return nil
 }
 
+// reasons is the least time between two in the log: a box that boots is missing for
+// several, in turns.
+const reasons = 30 * time.Second
+
 // fall ends the session: from here on nobody waits for the other box, until both
 // have met again.
 func (m *Mirror) fall(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	news := m.up || !m.tried || m.err == nil || m.err.Error() != err.Error()
+	now := time.Now()
+	news := m.up || !m.tried || m.err == nil || m.err.Error() != err.Error() && now.Sub(m.saidAt) >= reasons
 	if m.up {
-		m.since = time.Now()
+		m.since = now
 	}
 	m.up, m.tried, m.err, m.other = false, true, err, census.Other{}
 	m.drop(err)
 	m.debts.release()
 	m.ring()
 	if news {
+		m.saidAt = now
 		m.log.Warn("uploads are not mirrored", "peer", m.cfg.Peer, "err", err)
 	}
 }
