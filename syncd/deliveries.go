@@ -12,6 +12,7 @@ import (
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/deliver/cstore"
 	"clinicgate/syncd/deliver/document"
+	"clinicgate/syncd/deliver/progress"
 	"clinicgate/syncd/deliver/stow"
 	"clinicgate/syncd/deliver/transaction"
 	"clinicgate/syncd/deliver/tus"
@@ -54,7 +55,7 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	case config.KindTus:
 		return &tus.Sender{
 			Client: client, URL: d.URL, Key: document.Identifier,
-			Places: tus.OpenPlaces(filepath.Join(s.env.State, "tus-"+d.Name+".json")),
+			Places: progress.Open(filepath.Join(s.env.State, "tus-"+d.Name+".json")),
 		}, nil
 	case config.KindSTOW:
 		return &stow.Sender{Client: client}, nil

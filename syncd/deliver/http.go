@@ -29,9 +29,9 @@ const silence = 20 * time.Second
 // there goes ahead of anything urgent.
 const unsent = 16 << 10
 
-// NewClient returns a client for the URL, which has no trailing slash. With a
-// user it identifies itself by HTTP basic authentication.
-func NewClient(base *url.URL, user, password string) *Client {
+// Dialer connects to destinations: what was sent and stays unacknowledged for long
+// ends the connection, and little waits in the kernel ahead of what is urgent.
+func Dialer() *net.Dialer {
 	dialer := &net.Dialer{
 		Timeout: 10 * time.Second,
 		Control: func(_, _ string, c syscall.RawConn) error {
@@ -45,9 +45,15 @@ func NewClient(base *url.URL, user, password string) *Client {
 		},
 	}
 	dialer.SetMultipathTCP(false)
+	return dialer
+}
+
+// NewClient returns a client for the URL, which has no trailing slash. With a
+// user it identifies itself by HTTP basic authentication.
+func NewClient(base *url.URL, user, password string) *Client {
 	return &Client{base: base, user: user, password: password, http: &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
+			DialContext: Dialer().DialContext, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: time.Minute,
 			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

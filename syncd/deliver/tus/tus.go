@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/progress"
 	"clinicgate/syncd/queue"
 )
 
@@ -29,8 +30,8 @@ const Chunk = 1 << 20
 // Sender is one server.
 type Sender struct {
 	Client *deliver.Client
-	URL    *url.URL // of the creation, the client's base
-	Places *Places  // where uploads that have begun are
+	URL    *url.URL       // of the creation, the client's base
+	Places *progress.File // where uploads that have begun are
 	Key    func(queue.Item) string
 }
 
@@ -69,7 +70,6 @@ func (s *Sender) Send(ctx context.Context, it queue.Item, tried bool, body deliv
 	if got, err := s.head(ctx, place, it.Size); err != nil || got != it.Size {
 		return "", errors.Join(&deliver.Failure{Kind: deliver.Troubled, Reason: "sent whole, and the server does not hold all of it"}, err)
 	}
-	s.Places.Drop(key)
 	return "all of it there, says the server", nil
 }
 

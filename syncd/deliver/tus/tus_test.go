@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"testing"
 
 	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/progress"
 	"clinicgate/syncd/queue"
 )
 
@@ -96,7 +96,7 @@ func start(t *testing.T) (*server, *Sender) {
 	t.Cleanup(srv.Close)
 	u, err := url.Parse(srv.URL + "/files")
 	must(t, err)
-	return s, &Sender{Client: deliver.NewClient(u, "", ""), URL: u, Places: OpenPlaces(filepath.Join(t.TempDir(), "places")), Key: func(it queue.Item) string { return it.Key }}
+	return s, &Sender{Client: deliver.NewClient(u, "", ""), URL: u, Places: progress.Open(filepath.Join(t.TempDir(), "places")), Key: func(it queue.Item) string { return it.Key }}
 }
 
 func item(size int) ([]byte, queue.Item, deliver.Body) {
@@ -116,13 +116,15 @@ func kindOf(err error) deliver.Kind {
 // Ten cuts, a restart between each: nothing is sent twice that the server holds.
 func TestGoesOnAfterCuts(t *testing.T) {
 	s, to := start(t)
+	path := filepath.Join(t.TempDir(), "progress")
+	to.Places = progress.Open(path)
 	file, it, body := item(8 << 20)
 	for cut := range 10 {
 		s.breaks = 1
 		if _, err := to.Send(t.Context(), it, cut > 0, body); kindOf(err) != deliver.Unreachable {
 			t.Fatalf("cut %d: %v", cut, err)
 		}
-		to.Places = OpenPlaces(to.Places.path)
+		to.Places = progress.Open(path)
 	}
 	proof, err := to.Send(t.Context(), it, true, body)
 	must(t, err)
@@ -131,6 +133,9 @@ func TestGoesOnAfterCuts(t *testing.T) {
 	}
 	if s.came != it.Size {
 		t.Errorf("%d bytes were taken, want %d: each once", s.came, it.Size)
+	}
+	if _, err := to.Send(t.Context(), it, true, body); err != nil || s.created != 1 || s.came != it.Size {
+		t.Errorf("whole and asked again: %v, %d uploads", err, s.created)
 	}
 	if !strings.Contains(s.meta[0], "sha256 ") || !strings.Contains(s.meta[0], "idempotency-key ") {
 		t.Errorf("announced as %s", s.meta[0])
@@ -178,24 +183,5 @@ func TestRefusals(t *testing.T) {
 	broken := func() (io.ReadCloser, error) { return nil, fmt.Errorf("disk") }
 	if _, err := to.Send(context.Background(), it, false, broken); err == nil {
 		t.Error("a file that can't be read counts")
-	}
-}
-
-func TestPlaces(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "places")
-	p := OpenPlaces(path)
-	for i := range maxPlaces + 10 {
-		if i > 2 && i < maxPlaces-2 {
-			p.all[strconv.Itoa(i)] = "/x" // each Put is a sync
-			continue
-		}
-		must(t, p.Put(strconv.Itoa(i), "/x"))
-	}
-	if len(p.all) != maxPlaces || OpenPlaces(path).Get(strconv.Itoa(maxPlaces+9)) != "/x" {
-		t.Errorf("%d places", len(p.all))
-	}
-	must(t, os.WriteFile(path, []byte("{"), 0o600))
-	if OpenPlaces(path).Get("1") != "" {
-		t.Error("half a file was believed")
 	}
 }
