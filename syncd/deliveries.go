@@ -47,6 +47,9 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	if d.Kind == config.KindNode {
 		return &cstore.Sender{Addr: d.URL.Host, Called: d.URL.User.Username(), Calling: s.title()}, nil
 	}
+	if d.Kind == config.KindMQTT {
+		return s.brokerSender(d, user, password), nil
+	}
 	client := deliver.NewClient(d.URL, user, password)
 	if user == "" && s.atEHR(d.URL) {
 		client.Through(s.access.through)

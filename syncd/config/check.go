@@ -112,6 +112,8 @@ func formats(kind string) []string {
 		return append(fileFormats(), FormatFHIR)
 	case KindTus:
 		return append(fileFormats(), FormatDICOM)
+	case KindMQTT:
+		return []string{FormatSCPECG, FormatAECG, FormatPDF, FormatDICOM}
 	case KindNode:
 		return []string{FormatDICOM}
 	}
@@ -130,7 +132,7 @@ func (c *check) destinations(in *file, out *Config) {
 		}
 		can := formats(d.Kind)
 		if can == nil {
-			c.bad(at("kind"), "got %q, want %q, %q, %q or %q", d.Kind, KindSTOW, KindFHIR, KindTus, KindNode)
+			c.bad(at("kind"), "got %q, want %q, %q, %q, %q or %q", d.Kind, KindSTOW, KindFHIR, KindTus, KindNode, KindMQTT)
 		}
 		if len(d.Accepts) == 0 {
 			c.bad(at("accepts"), "got nothing, want one or more of %q", can)
@@ -149,7 +151,7 @@ func (c *check) destinations(in *file, out *Config) {
 		}
 		out.Destinations = append(out.Destinations, Destination{
 			Name: d.Name, Kind: d.Kind, URL: c.address(at("url"), d.Kind, d.URL), Auth: d.Auth, Accepts: d.Accepts,
-			Matched: c.matched(at("patients"), d.Patients, d.Kind),
+			Matched: c.matched(at("patients"), d.Patients, d.Kind), Broker: c.broker(at, d.brokerFile, d.Kind),
 		})
 	}
 }

@@ -15,6 +15,7 @@ const (
 	KindFHIR = "fhir"  // FHIR R4 Binary and DocumentReference
 	KindTus  = "tus"   // resumable uploads (tus 1.0.0)
 	KindNode = "dicom" // C-STORE to a DICOM node (PS3.7)
+	KindMQTT = "mqtt"  // MQTT 5 to a broker
 )
 
 // Formats a destination can accept.
@@ -93,10 +94,11 @@ type Uploads struct {
 type Destination struct {
 	Name    string
 	Kind    string   // one of the Kind… above
-	URL     *url.URL // without a trailing slash; of a KindNode dicom://TITLE@host:port
+	URL     *url.URL // without a trailing slash; of a KindNode dicom://TITLE@host:port, of a KindMQTT mqtts://host:port/TOPIC
 	Auth    string   // file in secrets/syncd/ with user:password; empty: none
 	Accepts []string // formats, each accepted by one destination only
 	Matched bool     // takes only items of a patient the EHR knows
+	Broker           // of a KindMQTT
 }
 
 // file is [sync] as written. Pointers tell an absent table from an empty one.
@@ -144,6 +146,7 @@ type file struct {
 		Auth     string   `toml:"auth"`
 		Accepts  []string `toml:"accepts"`
 		Patients string   `toml:"patients"`
+		brokerFile
 	} `toml:"destination"`
 }
 

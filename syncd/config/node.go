@@ -6,9 +6,13 @@ import (
 )
 
 // address checks where a destination is: a URL, or dicom://TITLE@host:port for a
-// DICOM node, TITLE being its AE title.
+// DICOM node, TITLE being its AE title, or mqtts://host:port/TOPIC for a broker.
 func (c *check) address(key, kind, got string) *url.URL {
-	if kind != KindNode {
+	switch kind {
+	case KindNode:
+	case KindMQTT:
+		return c.broadcast(key, got)
+	default:
 		return c.url(key, got)
 	}
 	u, err := url.Parse(got)
