@@ -9,12 +9,15 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"strconv"
 	"time"
 
 	"clinicgate/firmware/wire"
+	"clinicgate/netd/apply"
 	"clinicgate/netd/capture"
 	"clinicgate/netd/config"
+	"clinicgate/netd/firewall"
 	"clinicgate/netd/hop"
 	"clinicgate/netd/plan"
 )
@@ -48,6 +51,7 @@ func newDiagnosis(cfg config.Config) *diagnosis {
 func (d *diagnosis) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /echo", d.serveEcho)
 	mux.HandleFunc("POST /capture", d.serveCapture)
+	mux.HandleFunc("GET /tables", serveTables)
 }
 
 // begin takes the turn, or says why not. The caller gives it back by calling end.
@@ -226,4 +230,31 @@ func (f *flushed) Write(b []byte) (int, error) {
 	f.began = true
 	n, err := f.w.Write(b)
 	return n, errors.Join(err, http.NewResponseController(f.w).Flush())
+}
+
+// conntrack is where the kernel says how many connections it knows, and may know.
+const conntrack = "/proc/sys/net/netfilter/nf_conntrack_"
+
+// serveTables answers GET /tables: devices, routes, rules, the firewall and the number
+// of connections, as the kernel has them. It has a handle of its own: the loop's is
+// the loop's.
+func serveTables(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), askTime)
+	defer cancel()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	k, err := apply.Open()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer k.Close()
+	fmt.Fprint(w, k.Listing())
+	for _, name := range []string{"count", "max"} {
+		n, err := os.ReadFile(conntrack + name)
+		if err != nil {
+			n = []byte(err.Error() + "\n")
+		}
+		fmt.Fprintf(w, "# connections: %s\n%s", name, n)
+	}
+	fmt.Fprint(w, firewall.Listing(ctx))
 }

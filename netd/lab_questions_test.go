@@ -56,6 +56,12 @@ func questions(t *testing.T, bin string) {
 			t.Errorf("%s: %s, want %s", query, said, want)
 		}
 	}
+	tables := w.run(w.pc, "curl", "-s", "--unix-socket", sock, "http://netd/tables")
+	for _, want := range []string{"# routes", "wan1", "# rules", "# connections: count", "*nat", "MASQUERADE"} {
+		if !strings.Contains(tables, want) {
+			t.Errorf("tables without %q:\n%s", want, tables)
+		}
+	}
 	file := filepath.Join(w.dir, "wan1.pcap")
 	w.run(w.pc, "curl", "-s", "-X", "POST", "-o", file, "--unix-socket", sock, "http://netd/capture?on=isp-a&packets=8&seconds=60")
 	if text := w.run(w.pc, "tcpdump", "-nr", file); !strings.Contains(text, "192.0.2.1: ICMP echo request") {
