@@ -21,6 +21,7 @@ const text = "text/plain; charset=utf-8"
 //
 //	GET  /state                            init.json
 //	GET  /log?service=NAME&lines=N&follow=1  JSON lines
+//	GET  /kernel                           the kernel's log; root and the console only
 //	POST /restart?service=NAME             } root and the console only
 //	POST /poweroff, POST /reboot           }
 //	GET  /site, GET /site/before           a site file on trial, what was done; the one before
@@ -46,13 +47,17 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 			b.answerLog(ctx, req, answer)
 		case "GET /site", "GET /site/before":
 			b.answerSiteState(req, answer)
-		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return":
+		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return", "GET /kernel":
 			if req.UID != 0 && req.UID != uidConsole {
 				fmt.Fprintf(answer(403, text), "%s: user %d may not; the console may\n", req.Path, req.UID)
 				return
 			}
 			if strings.HasPrefix(req.Path, "/site/") {
 				b.answerSite(req, answer)
+				return
+			}
+			if req.Path == "/kernel" {
+				b.answerKernel(answer)
 				return
 			}
 			b.answerCommand(req, answer, sup, endings)
@@ -114,6 +119,15 @@ func (b *box) answerSlot(req plainhttp.Request, answer plainhttp.Answer, endings
 		}
 	}
 	fmt.Fprintln(answer(202, text), req.Path)
+}
+
+func (b *box) answerKernel(answer plainhttp.Answer) {
+	said, err := kernelLog("/dev/kmsg")
+	if err != nil && len(said) == 0 {
+		fmt.Fprintln(answer(500, text), err)
+		return
+	}
+	_, _ = answer(200, text).Write(said) // the client may be gone
 }
 
 func (b *box) answerState(answer plainhttp.Answer) {

@@ -27,6 +27,7 @@ const (
 	maxLine   = 64 << 10
 	maxAnswer = 4 << 10 // that is no log
 	maxSite   = 512 << 10
+	maxKernel = 1 << 20
 	patient   = 10 * time.Second
 	// slotTime is for a kernel image of some 10 MB, written and read back.
 	slotTime = 2 * time.Minute
@@ -105,5 +106,13 @@ func (c Client) Site(ctx context.Context, step string, words url.Values, file []
 	peer := c.peer(patient)
 	peer.Limit = maxSite
 	answer, err := peer.Do(ctx, method, path, bytes.NewReader(file))
+	return answer, hint(err)
+}
+
+// Kernel asks for the kernel's log.
+func (c Client) Kernel(ctx context.Context) ([]byte, error) {
+	peer := c.peer(patient)
+	peer.Limit = maxKernel
+	answer, err := peer.Do(ctx, http.MethodGet, "/kernel", nil)
 	return answer, hint(err)
 }
