@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"clinicgate/firmware/daemon"
@@ -43,12 +45,35 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GOLDEN", golden)
 			env.Setenv("RUN", filepath.Join(env.WorkDir, "run"))
+			if err := supportKeys(env.WorkDir); err != nil {
+				return err
+			}
 			return os.Mkdir(filepath.Join(env.WorkDir, "run"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitfor": waitFor,
 		},
 	})
+}
+
+// supportKeys puts two private keys into a script's folder, and the public half of
+// the first into its site file keyed.toml, if it has one.
+func supportKeys(dir string) error {
+	site, err := os.ReadFile(filepath.Join(dir, "keyed.toml"))
+	if err != nil {
+		return nil
+	}
+	for _, name := range []string{"other.txt", "key.txt"} {
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("[site]\nname = \"Lab\"\ncode = \"lab\"\nsupport = %q\n%s", id.Recipient(), site)
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, name), []byte(id.String()), 0o600), os.WriteFile(filepath.Join(dir, "keyed.toml"), []byte(text), 0o600)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waitFor waits until files exist: `waitfor FILE...`.
@@ -180,6 +205,7 @@ func serveInit(runDir string) error {
 			return
 		}
 		fmt.Fprintf(w, `{"time":"2026-11-22T08:30:00.123456789Z","level":"WARN","msg":"fault","program":"netd","id":"uplink.no-link","what":"no carrier","asked":%q}`+"\n", q.Get("service")+" "+q.Get("lines"))
+		fmt.Fprint(w, `{"msg":"a server said: no such patient GARCIA LOPEZ^MARIA at Patient/642341"}`+"\n")
 		fmt.Fprint(w, "[    0.5] kernel: \x1b[31mplain\x1b[0m line\n")
 	})
 	trial := ""
@@ -205,6 +231,7 @@ func serveInit(runDir string) error {
 	mux.HandleFunc("GET /site/before", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "[site]\nname = \"Before\"\ncode = \"lab\"\n")
 	})
+	mux.HandleFunc("GET /kernel", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[    0.5] the kernel speaks\n") })
 	mux.HandleFunc("POST /poweroff", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		os.WriteFile(filepath.Join(runDir, "poweroff"), nil, 0o644)

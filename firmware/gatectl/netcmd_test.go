@@ -46,6 +46,8 @@ func serveNetd(runDir string) error {
 			fmt.Fprintf(w, `{"seq":1,"hops":64,"from":%q,"kind":"reply","ms":12.34}`, q.Get("to"))
 		}
 	})
+	mux.HandleFunc("GET /tables", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "# routes\n") })
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "netd_faults 0\n") })
 	mux.HandleFunc("POST /capture", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "a pcap of "+r.URL.Query().Get("on")) })
 	go daemon.ServeHTTP(context.Background(), l, &http.Server{Handler: mux})
 	return nil

@@ -26,12 +26,12 @@ func (o *opsOptions) depot() depot.Depot { return depot.Depot{Dir: o.dir, Now: t
 // opsCommand is cloud ops' side: it runs on a workstation, not on a box.
 func opsCommand(o *options) *cobra.Command {
 	ops := &opsOptions{options: o}
-	cmd := &cobra.Command{Use: "ops", Short: "sign releases and steer their rollout (on cloud ops' workstation)", Args: usage(cobra.NoArgs)}
+	cmd := &cobra.Command{Use: "ops", Short: "sign releases, steer their rollout, read support bundles (on cloud ops' workstation)", Args: usage(cobra.NoArgs)}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&ops.dir, "depot", ".", "`folder` that boxes read by the web")
 	flags.StringVar(&ops.keys, "keys", "keys", "`folder` of the private keys at hand, ROLE.pem or ROLE-N.pem (PKCS #8)")
 	flags.StringVar(&ops.board, "board", "qemu-x86_64", "`board` the release is for")
-	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand())
+	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand(), ops.openCommand())
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,9 @@ type File struct {
 type Identity struct {
 	Name string `toml:"name"` // what people call the clinic, required
 	Code string `toml:"code"` // cloud ops' code for it, required
+	// Support is cloud ops' public key for support bundles, an age recipient; empty:
+	// there is none, and whoever makes one names a key.
+	Support string `toml:"support"`
 }
 
 // Parse reads the site file data. name is the file's name for error messages.
@@ -75,8 +79,14 @@ func (f *File) Identity() (Identity, error) {
 			return Identity{}, f.Errorf(k.key, "got %q, want 1 to 64 characters", k.got)
 		}
 	}
+	if id.Support != "" && !supportKey.MatchString(id.Support) {
+		return Identity{}, f.Errorf("site.support", "got %q, want an age public key, \"age1\" and 58 letters and digits", id.Support)
+	}
 	return id, nil
 }
+
+// supportKey is how an age X25519 recipient is written (Bech32, BIP 173).
+var supportKey = regexp.MustCompile(`^age1[02-9ac-hj-np-z]{58}$`)
 
 // Text returns the file as it was read.
 func (f *File) Text() string { return string(f.data) }
