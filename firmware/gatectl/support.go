@@ -94,7 +94,7 @@ func packSupport(ctx context.Context, o *options, out io.Writer, key string) err
 	l := o.look()
 	if key == "" {
 		if key = l.Box.Site.Support; key == "" {
-			return fmt.Errorf("%w: nobody's key: want site.support in the site file, or --to age1...", errUsage)
+			return fmt.Errorf("%w: nobody's key: want site.support in the site file, or --to KEY", errUsage)
 		}
 	}
 	to, err := bundle.Recipient(key)
