@@ -15,12 +15,13 @@ import (
 	"clinicgate/syncd/consult/casebook"
 	"clinicgate/syncd/consult/follow"
 	"clinicgate/syncd/mqtt"
+	"clinicgate/syncd/vault"
 )
 
 // openConsults opens the casebook. A case that can't be read is said and kept; the
 // others go on.
 func (s *state) openConsults() error {
-	book, lost, err := casebook.Open(filepath.Join(s.env.State, "consults"), s.vault.Domain("consults"))
+	book, lost, err := casebook.Open(filepath.Join(s.env.State, "consults"), s.vault.Domain(vault.Consults))
 	if err != nil {
 		return err
 	}

@@ -250,7 +250,7 @@ func (d *duo) gone(i int) {
 	d.t.Helper()
 	d.box[i].kill()
 	d.box[i].must(os.RemoveAll(d.box[i].path("state")))
-	for _, f := range []string{"master.key"} {
+	for _, f := range []string{"keys.json"} {
 		_ = os.Remove(d.box[i].path("secrets/" + f))
 	}
 }

@@ -57,6 +57,7 @@ func (s *state) report(now time.Time) {
 	}
 	s.env.Faults.Keep(faultLogin, s.loginFaults(now)...)
 	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
+	s.env.Faults.Keep(faultTrustee, s.keys.faults(now)...)
 	s.env.Faults.Keep(faultAhead, s.aheadFaults()...)
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)
@@ -89,5 +90,6 @@ func (s *state) control() *http.ServeMux {
 	s.consultRoutes(mux)
 	s.pair.routes(mux)
 	s.accessRoutes(mux)
+	s.keyRoutes(mux)
 	return mux
 }

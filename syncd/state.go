@@ -43,6 +43,7 @@ type state struct {
 	pair    *pair // nil: there is no other box
 	ehr     *upstream.Client
 	access  *access // the gateway's own, at the EHR
+	keys    *keeper // nil: the keys are the box's own
 
 	register *register.Register   // patients by number, and what is ordered
 	ahead    *prefetch.Prefetcher // nil: the site wants none
@@ -84,6 +85,8 @@ const (
 	faultOrders   = "sync.worklist"
 	faultConsult  = "sync.consult-foreign"
 	faultAhead    = "sync.ahead"
+	faultTrustee  = "sync.trustee"
+	faultShredded = "sync.keys-shredded"
 )
 
 // open opens the stores. It leaves nothing open when it fails.
@@ -96,7 +99,7 @@ func open(env *daemon.Env, cfg config.Config) (*state, error) {
 	if n, _ := s.cache.Stats(); s.vault.Fresh() && n > 0 {
 		env.Faults.Raise(wire.Fault{
 			ID: faultKeys, Severity: wire.Alarm, Where: env.Secrets,
-			What: fmt.Sprintf("the master key was missing and has been made anew; %d stored answers can't be read", n),
+			What: fmt.Sprintf("the keys were missing and have been made anew; %d stored answers can't be read", n),
 			Do:   "restore the folder from the box's backup and restart; without it what was stored is lost",
 		})
 	}
@@ -105,17 +108,17 @@ func open(env *daemon.Env, cfg config.Config) (*state, error) {
 
 // openStores opens the vault and what lies behind it, as far as it gets.
 func (s *state) openStores() (err error) {
-	if s.vault, err = vault.Open(s.env.Secrets); err != nil {
+	if err = s.openVault(); err != nil {
 		return err
 	}
 	s.cache, err = cache.Open(cache.Options{
-		Dir: filepath.Join(s.env.State, "cache"), Bytes: s.cfg.Cache.Bytes, Domain: s.vault.Domain("ehr-cache"),
+		Dir: filepath.Join(s.env.State, "cache"), Bytes: s.cfg.Cache.Bytes, Domain: s.vault.Domain(vault.Cache),
 		Base: s.cfg.EHR.Base.String(), Log: s.env.Log,
 	})
 	if err != nil {
 		return err
 	}
-	s.trail, err = trail.Open(filepath.Join(s.env.State, "trail"), s.vault.Domain("audit"))
+	s.trail, err = trail.Open(filepath.Join(s.env.State, "trail"), s.vault.Domain(vault.Audit))
 	if errors.Is(err, trail.ErrBroken) {
 		s.env.Faults.Raise(wire.Fault{
 			ID: faultTrail, Severity: wire.Alarm, Where: "trail of accesses", What: err.Error(),

@@ -17,13 +17,14 @@ import (
 	"clinicgate/syncd/partial"
 	"clinicgate/syncd/queue"
 	"clinicgate/syncd/serve"
+	"clinicgate/syncd/vault"
 )
 
 // openQueue opens what waits for delivery. Damage is said and nothing is given up
 // then, but uploads go on.
 func (s *state) openQueue() (err error) {
 	s.pair = s.openPair()
-	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain("uploads"), Share: s.share(), Pair: s.pair.secret()})
+	s.queue, err = queue.Open(filepath.Join(s.env.State, "queue"), queue.Options{Domain: s.vault.Domain(vault.Uploads), Share: s.share(), Pair: s.pair.secret()})
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (s *state) share() int64 {
 
 // openParts opens what has come in part so far.
 func (s *state) openParts() error {
-	parts, lost, err := partial.Open(filepath.Join(s.env.State, "parts"), s.vault.Domain("uploads"), partial.Limits{})
+	parts, lost, err := partial.Open(filepath.Join(s.env.State, "parts"), s.vault.Domain(vault.Uploads), partial.Limits{})
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (s *state) uploads() []daemon.Task {
 			if err != nil {
 				return nil, err
 			}
-			ids, lost, err := pending.Open(filepath.Join(s.env.State, "mqtt"), s.vault.Domain("devices"))
+			ids, lost, err := pending.Open(filepath.Join(s.env.State, "mqtt"), s.vault.Domain(vault.Devices))
 			if err != nil {
 				return nil, err
 			}

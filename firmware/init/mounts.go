@@ -94,7 +94,7 @@ func deviceNodes(console string) []folder {
 	return []folder{
 		{"/dev/net/tun", 0o660, 0, uidNetd},
 		{"/dev/" + console, 0o620, uidConsole, uidConsole},
-		{tpmNode, 0o660, 0, uidCardauth}, // its clock and the key of the tokens
+		{tpmNode, 0o660, 0, gidTPM}, // its clock, the key of the tokens, and that of what is stored
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	uidConsole    = 206
 	uidUpdate     = 207
 	uidPanel      = 208
+	gidTPM        = 209 // may use the TPM, which keeps each program's keys apart
 )
 
 // daemons have folders for state and secrets.
@@ -38,6 +39,7 @@ const mebi = 1 << 20
 // itself for what it needs from the others.
 func services(b *board.Board) []supervise.Spec {
 	group := []int{gidClinicgate}
+	withTPM := []int{gidClinicgate, gidTPM}
 	return []supervise.Spec{
 		{
 			Name: "pcscd", Path: "/usr/sbin/pcscd", Args: []string{"--foreground"},
@@ -58,11 +60,11 @@ func services(b *board.Board) []supervise.Spec {
 			Memory:   96 * mebi, OOM: -500,
 		},
 		{
-			Name: "cardauth", Path: "/usr/bin/cardauth", UID: uidCardauth, GID: uidCardauth, Groups: group, Notify: true,
+			Name: "cardauth", Path: "/usr/bin/cardauth", UID: uidCardauth, GID: uidCardauth, Groups: withTPM, Notify: true,
 			Memory: 128 * mebi,
 		},
 		{
-			Name: "syncd", Path: "/usr/bin/syncd", UID: uidSyncd, GID: uidSyncd, Groups: group, Notify: true,
+			Name: "syncd", Path: "/usr/bin/syncd", UID: uidSyncd, GID: uidSyncd, Groups: withTPM, Notify: true,
 			Memory: 320 * mebi, Grace: 10 * time.Second,
 		},
 		{

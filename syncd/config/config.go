@@ -44,6 +44,7 @@ type Config struct {
 	Apps         *Apps     // nil: no program in a browser sees records
 	Worklist     *Worklist // nil: none is kept
 	Mirror       *Mirror   // nil: there is no other box
+	Vault        *Vault    // nil: there is no third party
 	Warm         *Warm     // nil: nothing is fetched before it is asked for
 	Destinations []Destination
 }
@@ -137,6 +138,7 @@ type file struct {
 	Apps        *appsFile     `toml:"apps"`
 	Worklist    *worklistFile `toml:"worklist"`
 	Warm        *warmFile     `toml:"warm"`
+	Vault       *vaultFile    `toml:"vault"`
 	Queue       *queueFile    `toml:"queue"`
 	Mirror      *mirrorFile   `toml:"mirror"`
 	Destination []struct {
@@ -179,6 +181,7 @@ func Parse(f *site.File) (Config, error) {
 	c.apps(&in, &out)
 	c.worklist(&in, &out)
 	c.warm(&in, &out)
+	c.vault(&in, &out)
 	c.destinations(&in, &out)
 	c.contradictions(&out)
 	if err := c.err(); err != nil {
