@@ -164,6 +164,9 @@ func (s *Supervisor) keep(ctx context.Context, svc *service) {
 		s.set(svc, func(st *wire.Service) {
 			st.State, st.PID, st.LastExit = wire.ServiceBackoff, 0, reason
 			st.Restarts++
+			if wait > 0 { // neither asked for nor an orderly end
+				st.Crashes++
+			}
 		})
 		select {
 		case <-ctx.Done():

@@ -232,7 +232,7 @@ func TestDeadServiceComesBackAlone(t *testing.T) {
 	if err := unix.Kill(all[4].PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	w.await("a new life", func(all []wire.Service) bool { return all[4].Restarts == 1 && all[4].State == wire.ServiceReady })
+	w.await("a new life", func(all []wire.Service) bool { return all[4].Crashes == 1 && all[4].State == wire.ServiceReady })
 	if got := w.Services()[4].LastExit; got != "signal: killed" {
 		t.Errorf("last exit %q, want signal: killed", got)
 	}
@@ -311,7 +311,7 @@ func TestRestartOnRequest(t *testing.T) {
 	w.await("another life", func(all []wire.Service) bool {
 		return all[0].State == wire.ServiceReady && all[0].PID != first
 	})
-	if got := w.Services()[0]; got.Restarts != 1 || got.LastExit != "signal: terminated" {
+	if got := w.Services()[0]; got.Restarts != 1 || got.Crashes != 0 || got.LastExit != "signal: terminated" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -57,6 +57,7 @@ type Service struct {
 	State    string    `json:"state"`
 	PID      int       `json:"pid,omitempty"`
 	Restarts int       `json:"restarts"`
+	Crashes  int       `json:"crashes,omitempty"` // those of the restarts that nobody asked for
 	Since    time.Time `json:"since"`
 	LastExit string    `json:"last_exit,omitempty"` // "exit status 2", "signal: killed"
 	RSS      int64     `json:"rss"`                 // resident bytes; 0 when not running

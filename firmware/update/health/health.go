@@ -77,7 +77,7 @@ func crashing(i *wire.Init) string {
 		return ""
 	}
 	for _, s := range i.Services {
-		if s.Restarts >= crashes {
+		if s.Crashes >= crashes {
 			return fmt.Sprintf("has %s end again and again, last with %s", s.Name, s.LastExit)
 		}
 	}

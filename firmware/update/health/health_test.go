@@ -60,8 +60,12 @@ func TestSigns(t *testing.T) {
 
 func TestCrashLoopNeedsNoPatience(t *testing.T) {
 	s := well()
-	s.Init.Services[0].Restarts, s.Init.Services[0].LastExit = 3, "exit status 2"
+	s.Init.Services[0].Restarts, s.Init.Services[0].LastExit = 9, "signal: terminated"
 	var trial Trial
+	if v, why := trial.Judge(s, time.Unix(1e9, 0)); v != Wait {
+		t.Errorf("restarts that were asked for: got %s, %q", v, why)
+	}
+	s.Init.Services[0].Crashes, s.Init.Services[0].LastExit = 3, "exit status 2"
 	if v, why := trial.Judge(s, time.Unix(1e9, 0)); v != Failed || why != "has netd end again and again, last with exit status 2" {
 		t.Errorf("got %s, %q", v, why)
 	}
