@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"clinicgate/firmware/gatectl/ask"
+	"clinicgate/firmware/status"
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
 )
@@ -21,6 +22,9 @@ type updateView struct {
 	Update *wire.Update `json:"update"`
 	Slots  *wire.Slots  `json:"slots"`
 	Slot   string       `json:"slot"` // that runs
+	// As in init.json: what the firmware started only, and what the kernel denies.
+	SecureBoot string `json:"secure_boot,omitempty"`
+	Lockdown   string `json:"lockdown,omitempty"`
 }
 
 func updateCommand(o *options) *cobra.Command {
@@ -36,7 +40,7 @@ func updateCommand(o *options) *cobra.Command {
 				return err
 			}
 			if o.json {
-				return printJSON(cmd.OutOrStdout(), updateView{1, u, i.Slots, i.Slot})
+				return printJSON(cmd.OutOrStdout(), updateView{1, u, i.Slots, i.Slot, i.SecureBoot, i.Lockdown})
 			}
 			showUpdate(cmd.OutOrStdout(), u, i)
 			return nil
@@ -56,6 +60,7 @@ func showUpdate(out io.Writer, u *wire.Update, i *wire.Init) {
 		}
 	}
 	line("RUNS", fmt.Sprintf("%s, slot %s", u.Release, i.Slot))
+	line("BOOT", status.Boot(i))
 	line("WANTED", u.Wanted)
 	state := u.State
 	if u.Of > 0 && u.State == wire.UpdateFetching {

@@ -58,6 +58,9 @@ func Screen(b Box, now time.Time, width, height int) string {
 	s.cards(b, now)
 	s.uploads(b, now)
 	s.programs(b, now)
+	if height == 0 || len(v.Findings) == 0 {
+		s.boot(b)
+	}
 	s.rule()
 	s.findings(v.Findings, now, height)
 	if height > 0 && len(s.lines) > height {
@@ -242,6 +245,29 @@ func (s *screen) programs(b Box, now time.Time) {
 		}
 	}
 	s.text("PROGRAMS", 2, "%s", text)
+}
+
+// boot has a line as long as nothing that is wrong needs it.
+func (s *screen) boot(b Box) {
+	if b.Init.V == nil {
+		return
+	}
+	if text := Boot(b.Init.V); text != "" {
+		s.line("BOOT", "%s%s", past(b.Init.Presence), text)
+	}
+}
+
+// Boot says what was proven of the system before it ran, and what its kernel
+// denies even to root; "" when neither is known.
+func Boot(i *wire.Init) string {
+	var parts []string
+	if i.SecureBoot != "" {
+		parts = append(parts, "Secure Boot "+i.SecureBoot)
+	}
+	if i.Lockdown != "" {
+		parts = append(parts, "kernel lockdown "+i.Lockdown)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // findings lists what is wrong and what to do, each whole, as far as they fit.

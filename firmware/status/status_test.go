@@ -38,6 +38,7 @@ func healthy() Box {
 		Site: site.Identity{Name: "Peñafiel", Code: "ES-VA-047"},
 		Init: live(wire.Init{
 			Header: header("init"), Board: "qemu-x86_64", Booted: before(292*time.Hour + 11*time.Minute), Watchdog: "i6300esb",
+			SecureBoot: "on", Lockdown: "integrity",
 			Services: append(services,
 				wire.Service{Name: "cardauth", State: wire.ServiceReady, RSS: 12 << 20},
 				wire.Service{Name: "syncd", State: wire.ServiceReady, RSS: 31 << 20, Restarts: 1}),
