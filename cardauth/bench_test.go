@@ -17,27 +17,17 @@ import (
 	"clinicgate/cardauth/card"
 	"clinicgate/cardauth/pcsc"
 	"clinicgate/cardauth/proof"
+	"clinicgate/firmware/lab/figures"
 	"clinicgate/firmware/lab/pcscd"
 	"clinicgate/firmware/lab/pivcard"
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
 )
 
-// A figure is one line of build/bench/card.json.
-type figure struct {
-	Metric    string  `json:"metric"`
-	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
-	Peer      string  `json:"peer"`
-	PeerValue float64 `json:"peer_value"`
-	Ratio     float64 `json:"ratio"`
-	N         int     `json:"n"`
-}
-
 // spread is the figures of one thing measured often: its median and its 95th
 // percentile.
-func spread(metric string, all []time.Duration) []figure {
-	return []figure{
+func spread(metric string, all []time.Duration) []figures.Figure {
+	return []figures.Figure{
 		{Metric: metric, Value: ms(quantile(all, 0.5)), Unit: "ms", N: len(all)},
 		{Metric: metric + "_p95", Value: ms(quantile(all, 0.95)), Unit: "ms", N: len(all)},
 	}
@@ -52,7 +42,7 @@ func quantile(all []time.Duration, q float64) time.Duration {
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // against adds the peer to a figure.
-func against(f figure, peer string, theirs []time.Duration, q float64) figure {
+func against(f figures.Figure, peer string, theirs []time.Duration, q float64) figures.Figure {
 	f.Peer, f.PeerValue = peer, ms(quantile(theirs, q))
 	if f.PeerValue > 0 {
 		f.Ratio = f.Value / f.PeerValue
@@ -74,12 +64,12 @@ func BenchmarkCard(b *testing.B) {
 			slow = d.card(d.world.Professionals, "2", pivcard.WithPace(pivcard.RealPace()))
 			bare, bareSlow = d.bareLogins(quick, 200), d.bareLogins(slow, 20)
 		})
-		figures := d.local(b, "card.", quick, 40, bare)
-		figures = append(figures, d.local(b, "card.slow_", slow, 10, bareSlow)...)
-		figures = append(figures, d.thousand(b, quick)...)
-		figures = append(figures, d.underLoad(b, quick))
-		figures = append(figures, remote(b)...)
-		writeFigures(b, figures)
+		all := d.local(b, "card.", quick, 40, bare)
+		all = append(all, d.local(b, "card.slow_", slow, 10, bareSlow)...)
+		all = append(all, d.thousand(b, quick)...)
+		all = append(all, d.underLoad(b, quick))
+		all = append(all, remote(b)...)
+		figures.Write(b, "card", all)
 	}
 }
 
@@ -132,7 +122,7 @@ func bareLogin(held *pcsc.Card) error {
 }
 
 // local is a reader of the box's own, with the card put in often.
-func (d *desk) local(b *testing.B, name string, c *pivcard.Card, often int, bare []time.Duration) []figure {
+func (d *desk) local(b *testing.B, name string, c *pivcard.Card, often int, bare []time.Duration) []figures.Figure {
 	var inserted, login, removed []time.Duration
 	for range often {
 		start := time.Now()
@@ -160,16 +150,16 @@ func (d *desk) local(b *testing.B, name string, c *pivcard.Card, often int, bare
 		d.refused(d.call(d.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
 		d.until("an empty reader", reader(wire.ReaderEmpty))
 	}
-	figures := spread(name+"login_ms", login)
+	all := spread(name+"login_ms", login)
 	for i, q := range []float64{0.5, 0.95} {
-		figures[i] = against(figures[i], "bare APDUs", bare, q)
+		all[i] = against(all[i], "bare APDUs", bare, q)
 	}
-	figures = append(figures, spread(name+"insert_to_session_ms", inserted)...)
-	return append(figures, spread(name+"removal_ms", removed)...)
+	all = append(all, spread(name+"insert_to_session_ms", inserted)...)
+	return append(all, spread(name+"removal_ms", removed)...)
 }
 
 // underLoad is how many sessions a busy machine ends though the card is there.
-func (d *desk) underLoad(b *testing.B, c *pivcard.Card) figure {
+func (d *desk) underLoad(b *testing.B, c *pivcard.Card) figures.Figure {
 	const seconds = 30
 	d.insert(c)
 	a := d.mustLogin()
@@ -189,7 +179,7 @@ func (d *desk) underLoad(b *testing.B, c *pivcard.Card) figure {
 		}
 	}
 	d.remove()
-	return figure{Metric: "card.busy_ended", Value: float64(ended), Peer: "seconds with 2 busy loops a processor", PeerValue: seconds, N: seconds}
+	return figures.Figure{Metric: "card.busy_ended", Value: float64(ended), Peer: "seconds with 2 busy loops a processor", PeerValue: seconds, N: seconds}
 }
 
 // use is what cardauth holds: files, threads, memory.
@@ -220,7 +210,7 @@ func (d *desk) use() (files, threads, kb int) {
 // and nothing is left over. Files are PC/SC handles too: each is a connection. An
 // event is lost that is not in the trace exactly once for a session that somebody
 // was told of; the log is no measure, it is written behind what it tells.
-func (d *desk) thousand(b *testing.B, c *pivcard.Card) []figure {
+func (d *desk) thousand(b *testing.B, c *pivcard.Card) []figures.Figure {
 	d.insert(c)
 	for range 50 { // until everything has its size
 		d.mustLogin()
@@ -245,7 +235,7 @@ func (d *desk) thousand(b *testing.B, c *pivcard.Card) []figure {
 	if files2 > files+2 || threads2 > threads+4 {
 		b.Errorf("after %d logins %d files and %d threads, before %d and %d", n, files2, threads2, files, threads)
 	}
-	return []figure{
+	return []figures.Figure{
 		{Metric: "card.lost_events", Value: float64(lost), N: 2 * n},
 		{Metric: "card.files_more", Value: float64(files2 - files), N: n},
 		{Metric: "card.threads_more", Value: float64(threads2 - threads), N: n},
@@ -294,7 +284,7 @@ func (d *desk) inTrace(sids []string) (begun, ended map[string]int) {
 }
 
 // remote is a workstation's reader behind a cable of 40 ms each way.
-func remote(b *testing.B) []figure {
+func remote(b *testing.B) []figures.Figure {
 	f := newFar(b, 40*time.Millisecond)
 	var login, inserted, removed []time.Duration
 	c := f.present("7")
@@ -318,32 +308,7 @@ func remote(b *testing.B) []figure {
 		f.refused(f.call(f.ws, "/v1/renew", a.Token, ""), http.StatusUnauthorized, "session-over")
 		f.until("an empty far reader", f.farState(wire.ReaderEmpty))
 	}
-	figures := spread("card.remote_login_ms", login)
-	figures = append(figures, spread("card.remote_insert_to_session_ms", inserted)...)
-	return append(figures, spread("card.remote_removal_ms", removed)...)
-}
-
-// writeFigures writes build/bench/card.json and prints the same.
-func writeFigures(b *testing.B, figures []figure) {
-	b.Helper()
-	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("\nload %s", load)
-	for _, f := range figures {
-		fmt.Printf("%-36s %10.2f %-3s (n %d)", f.Metric, f.Value, f.Unit, f.N)
-		if f.Peer != "" {
-			fmt.Printf(" | %10.2f %s, ratio %.2f", f.PeerValue, f.Peer, f.Ratio)
-		}
-		fmt.Println()
-	}
-	data, err := json.MarshalIndent(figures, "", "  ")
-	if err != nil {
-		b.Fatal(err)
-	}
-	path := filepath.Join("../build/bench", "card.json")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
-		b.Fatal(err)
-	}
+	all := spread("card.remote_login_ms", login)
+	all = append(all, spread("card.remote_insert_to_session_ms", inserted)...)
+	return append(all, spread("card.remote_removal_ms", removed)...)
 }

@@ -1,35 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"clinicgate/firmware/lab/figures"
 )
 
-// A figure is one line of the result file. Ratio is Value over PeerValue.
-type figure struct {
-	Metric    string  `json:"metric"`
-	Value     float64 `json:"value"`
-	Unit      string  `json:"unit"`
-	Peer      string  `json:"peer"`
-	PeerValue float64 `json:"peer_value"`
-	Ratio     float64 `json:"ratio"`
-	N         int     `json:"n"`
-}
-
-func median(all []float64) float64 {
-	if len(all) == 0 {
-		return 0
-	}
-	all = slices.Sorted(slices.Values(all))
-	return all[len(all)/2]
-}
-
-// figures are the metrics and where their values are found.
-var figures = [...]struct{ metric, unit, ours, peer, theirs string }{
+// measured are the metrics and where their values are found.
+var measured = [...]struct{ metric, unit, ours, peer, theirs string }{
 	{"pair.kill.hole_ms", "ms", "ours/fast/kill.hole_ms", "keepalived, 10 ms", "keepalived/fast/kill.hole_ms"},
 	{"pair.linkdown.hole_ms", "ms", "ours/fast/linkdown.hole_ms", "keepalived, 10 ms", "keepalived/fast/linkdown.hole_ms"},
 	{"pair.isolation.hole_ms", "ms", "ours/fast/isolation.hole_ms", "keepalived, 10 ms", "keepalived/fast/isolation.hole_ms"},
@@ -47,40 +27,23 @@ var figures = [...]struct{ metric, unit, ours, peer, theirs string }{
 // a part of it was.
 func writePair(b *testing.B, found series) {
 	b.Helper()
-	var all []figure
-	for _, f := range figures {
+	var all []figures.Figure
+	for _, f := range measured {
 		ours, theirs := found[f.ours], found[f.theirs]
 		if len(ours)+len(theirs) == 0 {
 			continue
 		}
-		v := figure{Metric: f.metric, Value: median(ours), Unit: f.unit, Peer: f.peer, PeerValue: median(theirs), N: len(ours)}
-		if v.PeerValue != 0 {
-			v.Ratio = v.Value / v.PeerValue
-		}
+		v := figures.Of(f.metric, f.unit, ours).Beside(f.peer, theirs...)
 		fmt.Printf("%-30s %8.1f %s %-8s %8.1f %s  %s (n %d)\n", v.Metric, v.Value, spread(ours), v.Unit, v.PeerValue, spread(theirs), v.Peer, v.N)
 		if len(ours) > 0 && len(theirs) > 0 {
 			all = append(all, v)
 		}
 	}
-	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		fmt.Printf("load at the end: %s", load)
-	}
-	if len(all) < len(figures) {
-		fmt.Printf("%d of %d figures: not written\n", len(all), len(figures))
+	if len(all) < len(measured) {
+		fmt.Printf("%d of %d figures: not written\n", len(all), len(measured))
 		return
 	}
-	data, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		b.Fatal(err)
-	}
-	path := filepath.Join("../build/bench/pair.json")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(path, append(data, '\n'), 0o644); err != nil {
-		b.Fatal(err)
-	}
-	fmt.Println("written:", path)
+	figures.Write(b, "pair", all)
 }
 
 // spread is the least and the most of a series.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"clinicgate/firmware/lab/figures"
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
 )
@@ -181,7 +182,7 @@ func holes(b *testing.B, found series, name string, interval time.Duration, make
 			found.add(name+"/handover.lost", float64(lost))
 		}
 	}
-	b.ReportMetric(median(found[name+"/isolation.hole_ms"]), "isolation-ms")
+	b.ReportMetric(figures.Median(found[name+"/isolation.hole_ms"]), "isolation-ms")
 }
 
 // manyFlows is how many connections are open when the master dies.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"clinicgate/firmware/lab"
+	"clinicgate/firmware/lab/figures"
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
@@ -53,11 +54,11 @@ func BenchmarkTunnel(b *testing.B) {
 		one("link", (*world).narrow, policyBest, "up")
 		one("aggregate", (*world).narrow, aggregate, "up")
 	}
-	writeFigures(b, "tunnel", []figure{
-		compare("tunnel.best_mbps", "Mbps", series["bestup"], "stock wireguard-go", series["stockup"]),
-		compare("tunnel.best_down_mbps", "Mbps", series["bestdown"], "stock wireguard-go", series["stockdown"]),
-		compare("tunnel.redundant_mbps", "Mbps", series["redundantup"], "stock wireguard-go", series["stockup"]),
-		compare("tunnel.aggregate_mbps", "Mbps", series["aggregateup"], "one of the two links", series["linkup"]),
+	figures.Write(b, "tunnel", []figures.Figure{
+		figures.Of("tunnel.best_mbps", "Mbps", series["bestup"]).Beside("stock wireguard-go", series["stockup"]...),
+		figures.Of("tunnel.best_down_mbps", "Mbps", series["bestdown"]).Beside("stock wireguard-go", series["stockdown"]...),
+		figures.Of("tunnel.redundant_mbps", "Mbps", series["redundantup"]).Beside("stock wireguard-go", series["stockup"]...),
+		figures.Of("tunnel.aggregate_mbps", "Mbps", series["aggregateup"]).Beside("one of the two links", series["linkup"]...),
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"clinicgate/firmware/lab/figures"
 	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/firmware/wire"
@@ -53,9 +54,9 @@ func BenchmarkWAN(b *testing.B) {
 	play("mwan3", (*world).startMwan3, linkDownScene)
 	play("mwan3", (*world).startMwan3, loss30Scene)
 	play("mwan3", (*world).startMwan3, flapScene)
-	var figures []figure
+	var all []figures.Figure
 	add := func(name, metric, unit, ours, peer, theirs string) {
-		figures = append(figures, compare(name, unit, series[ours+metric], peer, series[theirs+metric]))
+		all = append(all, figures.Of(name, unit, series[ours+metric]).Beside(peer, series[theirs+metric]...))
 	}
 	for _, scene := range []string{"silent", "linkdown", "loss30", "flap"} {
 		add("wan."+scene+".tunnel_hole_ms", scene+".tunnel_hole_ms", "ms", "netd", mwan3, "mwan3")
@@ -70,7 +71,7 @@ func BenchmarkWAN(b *testing.B) {
 	add("wan.loss10.lost_up_pct", "loss10.lost_up_pct", "%", "netd", "single link", "single")
 	add("wan.loss10.lost_pct", "loss10.lost_pct", "%", "netd", "single link", "single")
 	add("wan.fan.loss10.lost_pct", "loss10.lost_pct", "%", "fan", "single link", "single")
-	writeFigures(b, "wan", figures)
+	figures.Write(b, "wan", all)
 }
 
 // startBox starts netd with the example's site file: a redundant tunnel, and two
