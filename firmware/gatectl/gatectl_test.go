@@ -164,6 +164,15 @@ func serveSyncd(runDir string) error {
 	mux.HandleFunc("GET /consults/5f0c", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"v":1,%s,"request":"ServiceRequest/a","sent":["ServiceRequest/a"],"back":[{"resource":"Communication/x","at":"2026-11-22T09:00:00Z"}]}`, one)
 	})
+	keys := func(why, domain string) string {
+		return fmt.Sprintf(`{"v":1,"by":"tpm","wrap":"9f86d081","trustee":"https://10.99.0.1:8460","asked":"2026-11-22T09:00:00Z"%s,"domains":[
+			{"name":"T-1/uploads","use":2,"own":true,"may":"write","until":"2026-12-22T09:00:00Z"},
+			{"name":"T-2/consults","use":1,"own":false,"may":"read","until":"2026-12-22T09:00:00Z"%s},{"name":"devices","use":0,"own":true,"may":"write"}]}`, why, domain)
+	}
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, keys(`,"why":"no way"`, `,"why":"taken\u001bback"`))
+	})
+	mux.HandleFunc("POST /keys/refresh", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, keys("", "")) })
 	mux.HandleFunc("POST /queue/verify", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"v":1,"invariant":"all is here","items":{"held":1},"segments":2,"problems":[%s]}`, map[bool]string{false: `"segment 2: a hole"`}[there])
 	})
