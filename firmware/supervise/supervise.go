@@ -154,6 +154,7 @@ func (s *Supervisor) keep(ctx context.Context, svc *service) {
 		began := time.Now()
 		reason, clean, kicked := s.live(ctx, svc)
 		if ctx.Err() != nil {
+			s.set(svc, func(st *wire.Service) { st.LastExit = reason })
 			break
 		}
 		var wait time.Duration

@@ -276,6 +276,9 @@ func TestStubbornIsKilledWithItsChildren(t *testing.T) {
 		return i >= 0 && strings.Contains(w.output(), "ignoring") && scan(w.output()[i:], &child)
 	})
 	w.stop()
+	if got := w.Services()[0]; got.State != wire.ServiceStopped || got.LastExit != "signal: killed" {
+		t.Errorf("got %+v: want how it ended, also at the end", got)
+	}
 	var status unix.WaitStatus // as PID 1 would: it was killed, so it ends
 	if pid, err := unix.Wait4(child, &status, 0, nil); err == nil && (pid != child || status.Signal() != unix.SIGKILL) {
 		t.Errorf("the service's child: %d, %v", pid, status)
