@@ -27,7 +27,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	defer s.close()
-	return daemon.Run(ctx, append(slices.Concat(s.uploads(), s.apps(), s.lists(), s.orders(), s.consults(), s.prefetch(), s.keys.tasks()),
+	err = daemon.Run(ctx, append(slices.Concat(s.uploads(), s.apps(), s.lists(), s.orders(), s.consults(), s.prefetch(), s.keys.tasks()),
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
 		daemon.Task{Name: "failoverd.json", Run: s.followPair},
@@ -38,6 +38,8 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		daemon.Task{Name: "report", Run: daemon.Every(time.Second, s.report)},
 		env.Control(s.control()),
 	)...)
+	s.report(time.Now()) // with what was acknowledged last: init asks before a factory reset
+	return err
 }
 
 // openAgain is the wait between attempts to open the stores.
