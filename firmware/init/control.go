@@ -22,6 +22,7 @@ const text = "text/plain; charset=utf-8"
 //	GET  /state                            init.json
 //	GET  /log?service=NAME&lines=N&follow=1  JSON lines
 //	GET  /kernel                           the kernel's log; root and the console only
+//	GET  /reset, POST /reset?phrase=WORDS  a factory reset; root and the console only
 //	POST /restart?service=NAME             } root and the console only
 //	POST /poweroff, POST /reboot           }
 //	GET  /site, GET /site/before           a site file on trial, what was done; the one before
@@ -47,13 +48,17 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 			b.answerLog(ctx, req, answer)
 		case "GET /site", "GET /site/before":
 			b.answerSiteState(req, answer)
-		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return", "GET /kernel":
+		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return", "GET /kernel", "GET /reset", "POST /reset":
 			if req.UID != 0 && req.UID != uidConsole {
 				fmt.Fprintf(answer(403, text), "%s: user %d may not; the console may\n", req.Path, req.UID)
 				return
 			}
 			if strings.HasPrefix(req.Path, "/site/") {
 				b.answerSite(req, answer)
+				return
+			}
+			if req.Path == "/reset" {
+				b.answerReset(req, answer, endings)
 				return
 			}
 			if req.Path == "/kernel" {

@@ -68,6 +68,7 @@ func (b *box) run() error {
 	}
 	stopAll()
 	b.awaitStop(stopped)
+	b.holdReset(sup.Services())
 	return b.end(how)
 }
 

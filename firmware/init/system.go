@@ -117,6 +117,7 @@ func (b *box) prepareData(find blockdev.Finder) {
 	if !b.data {
 		return
 	}
+	b.try(wire.Alarm, "/data", "data.reset", "restart the box: it goes on where it stopped; if it stays so, destroy the disk", b.carryReset(find))
 	b.try(wire.Alarm, "/data", "data.folders", "free space on the data partition, or replace the disk", makeFolders(dataFolders()))
 	b.book.Keep(logDir)
 	b.try(wire.Alarm, "site file", "site.return", "`gatectl site check` tells what is wrong; bring the site file again", b.endSiteTrial())
