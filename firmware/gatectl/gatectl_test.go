@@ -240,6 +240,17 @@ func serveInit(runDir string) error {
 	mux.HandleFunc("GET /site/before", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "[site]\nname = \"Before\"\ncode = \"lab\"\n")
 	})
+	mux.HandleFunc("GET /reset", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"undelivered":3,"phrase":"destroy 3 uploads","ordered":null}`)
+	})
+	mux.HandleFunc("POST /reset", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("phrase") != "destroy 3 uploads" {
+			http.Error(w, `3 uploads are undelivered and would be lost; want the phrase "destroy 3 uploads"`, http.StatusConflict)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+		os.WriteFile(filepath.Join(runDir, "reset"), nil, 0o644)
+	})
 	mux.HandleFunc("GET /kernel", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "[    0.5] the kernel speaks\n") })
 	mux.HandleFunc("POST /poweroff", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)

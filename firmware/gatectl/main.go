@@ -103,7 +103,7 @@ func newRoot() *cobra.Command {
 		endCommand(o, "poweroff", "switch the box off"), endCommand(o, "reboot", "start the box afresh"))
 	root.AddCommand(queueCommand(o), consultCommand(o), keysCommand(o))
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
-	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o))
+	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o), resetCommand(o))
 	root.AddCommand(ehrCommand(o))
 	return root
 }

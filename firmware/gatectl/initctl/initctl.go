@@ -116,3 +116,14 @@ func (c Client) Kernel(ctx context.Context) ([]byte, error) {
 	answer, err := peer.Do(ctx, http.MethodGet, "/kernel", nil)
 	return answer, hint(err)
 }
+
+// Reset says what a factory reset would cost; with the phrase that a person typed it
+// orders one. An answer that is no success is an *ask.Refusal.
+func (c Client) Reset(ctx context.Context, phrase string) ([]byte, error) {
+	method, path := http.MethodGet, "/reset"
+	if phrase != "" {
+		method, path = http.MethodPost, "/reset?"+url.Values{"phrase": {phrase}}.Encode()
+	}
+	answer, err := c.peer(patient).Do(ctx, method, path, nil)
+	return answer, hint(err)
+}
