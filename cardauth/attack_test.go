@@ -79,7 +79,7 @@ func (d *desk) verifyToken(a answer) {
 		d.t.Fatalf("token: %v", err)
 	}
 	want := token.CertHash(d.wsCert.Cert.Raw)
-	if tok.Header["typ"] != "at+jwt" || claims.Scope != "user/*.rs" || claims.Session != a.Session.ID || claims.Confirm["x5t#S256"] != want {
+	if tok.Header["typ"] != "at+jwt" || claims.Scope != "user/*.cruds" || claims.Session != a.Session.ID || claims.Confirm["x5t#S256"] != want {
 		d.t.Errorf("header %v, claims %+v", tok.Header, claims)
 	}
 	if s := card.Sessions[0]; s.ID != claims.Session || s.CertHash != want {

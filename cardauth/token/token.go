@@ -34,7 +34,7 @@ const tokenType = "at+jwt"
 // scopes are what a role may ask for (SMART App Launch 2). A role that is not
 // here gets a token without rights.
 var scopes = map[string]string{
-	wire.RoleDoctor:  "user/*.rs",
+	wire.RoleDoctor:  "user/*.cruds",
 	wire.RolePatient: "patient/*.rs",
 	wire.RoleStaff:   "user/Patient.rs user/Appointment.rs user/Coverage.rs user/Schedule.rs user/Slot.rs",
 }

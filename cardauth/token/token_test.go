@@ -65,7 +65,7 @@ func TestIssue(t *testing.T) {
 		t.Errorf("header %v", head)
 	}
 	for claim, want := range map[string]any{
-		"iss": "urn:clinicgate:site", "sub": "Practitioner/1", "sid": "s-1", "role": "doctor", "scope": "user/*.rs",
+		"iss": "urn:clinicgate:site", "sub": "Practitioner/1", "sid": "s-1", "role": "doctor", "scope": "user/*.cruds",
 		"room": "consulting-1", "iat": float64(now.Unix()), "exp": float64(now.Unix() + 60),
 	} {
 		if body[claim] != want {

@@ -14,7 +14,7 @@ func SMARTConfiguration(base string) map[string]any {
 		"dpop_signing_alg_values_supported":              []string{"ES256"},
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"subject_types_supported":                        []string{"public"},
-		"scopes_supported":                               []string{"openid", "fhirUser", "online_access", "user/*.rs"},
+		"scopes_supported":                               []string{"openid", "fhirUser", "online_access", "user/*.rs", "user/*.cruds"},
 		"capabilities":                                   []string{"launch-standalone", "client-public", "sso-openid-connect", "permission-user", "permission-online", "permission-v1", "permission-v2"},
 		"authorization_response_iss_parameter_supported": true,
 	}
