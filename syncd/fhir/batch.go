@@ -17,7 +17,15 @@ type Request struct {
 	URL      string // relative to the base
 	NoneSame string // ifNoneMatch
 	Since    string // ifModifiedSince
+	// Of a change:
+	Match     string // ifMatch
+	NoneExist string // ifNoneExist
+	FullURL   string // by which other entries refer to it
+	Resource  []byte
 }
+
+// Reads says whether it only asks.
+func (r Request) Reads() bool { return r.Method == "GET" || r.Method == "HEAD" }
 
 // ParseBatch reads a Bundle of requests. whole says that it is a transaction: all
 // of it or nothing.
@@ -48,18 +56,25 @@ func ParseBatch(body []byte) (requests []Request, whole bool, err error) {
 }
 
 func parseRequest(raw json.RawMessage) (Request, error) {
-	m, err := members(raw, "request")
+	m, err := members(raw, "request", "resource", "fullUrl")
 	if err != nil {
 		return Request{}, err
 	}
 	if m["request"] == nil {
 		return Request{}, fmt.Errorf("%w: want a request", ErrBody)
 	}
-	if m, err = members(m["request"], "method", "url", "ifNoneMatch", "ifModifiedSince"); err != nil {
+	r := Request{Resource: m["resource"]}
+	if m["fullUrl"] != nil {
+		if r.FullURL, err = text(m["fullUrl"]); err != nil {
+			return Request{}, err
+		}
+	}
+	if m, err = members(m["request"], "method", "url", "ifNoneMatch", "ifModifiedSince", "ifMatch", "ifNoneExist"); err != nil {
 		return Request{}, err
 	}
-	var r Request
-	for name, into := range map[string]*string{"method": &r.Method, "url": &r.URL, "ifNoneMatch": &r.NoneSame, "ifModifiedSince": &r.Since} {
+	for name, into := range map[string]*string{
+		"method": &r.Method, "url": &r.URL, "ifNoneMatch": &r.NoneSame, "ifModifiedSince": &r.Since, "ifMatch": &r.Match, "ifNoneExist": &r.NoneExist,
+	} {
 		if m[name] == nil {
 			continue
 		}
@@ -79,6 +94,7 @@ type Response struct {
 	Status   int
 	ETag     string
 	Modified string // an instant
+	Location string // of what was made
 	Body     []byte // a resource or an OperationOutcome; nil: none
 }
 
@@ -102,7 +118,7 @@ func JoinResponses(whole bool, all []Response) []byte {
 			fmt.Fprintf(&b, `"resource":%s,`, r.Body)
 		}
 		fmt.Fprintf(&b, `"response":{"status":"%s"`, strconv.Itoa(r.Status))
-		for _, f := range [][2]string{{"etag", r.ETag}, {"lastModified", r.Modified}} {
+		for _, f := range [][2]string{{"etag", r.ETag}, {"lastModified", r.Modified}, {"location", r.Location}} {
 			if f[1] != "" {
 				v, _ := json.Marshal(f[1]) // a string
 				fmt.Fprintf(&b, `,"%s":%s`, f[0], v)

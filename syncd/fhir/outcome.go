@@ -1,6 +1,9 @@
 package fhir
 
-import "encoding/json"
+import (
+	"cmp"
+	"encoding/json"
+)
 
 // Issue codes used here (valueset-issue-type.html).
 const (
@@ -15,6 +18,7 @@ const (
 	CodeTransient    = "transient"
 	CodeTimeout      = "timeout"
 	CodeInformation  = "informational"
+	CodeConflict     = "conflict"
 )
 
 // Outcome is an OperationOutcome with one issue. text is for a person: what
@@ -49,4 +53,19 @@ type issue struct {
 
 type details struct {
 	Text string `json:"text"`
+}
+
+// Said is what an OperationOutcome says to people, in few words; empty when it says
+// nothing.
+func Said(body []byte) string {
+	var o struct {
+		Issue []struct {
+			Diagnostics string
+			Details     details
+		}
+	}
+	if json.Unmarshal(body, &o) != nil || len(o.Issue) == 0 {
+		return ""
+	}
+	return clip(cmp.Or(o.Issue[0].Details.Text, o.Issue[0].Diagnostics))
 }

@@ -276,3 +276,13 @@ func Whole(typ string, patient Ref) Search {
 
 // Clinical returns the types that can be searched by patient.
 func Clinical() []string { return slices.Clone(clinical[:]) }
+
+// For is the same search of another patient, or of the same by another name.
+func (s Search) For(patient Ref) Search {
+	if s.Patient == patient || s.Patient == (Ref{}) {
+		return s
+	}
+	s.Query = "patient=" + patient.String() + strings.TrimPrefix(s.Query, "patient="+s.Patient.String())
+	s.Patient = patient
+	return s
+}

@@ -27,22 +27,38 @@ func (in *intake) close() {
 	}
 }
 
-// get makes one request and reads the whole answer. The response's body is closed.
-func (in *intake) get(ctx context.Context, target, etag string) (*http.Response, []byte, error) {
+// enter waits for room for one more request, while there is a way out.
+func (in *intake) enter(ctx context.Context) (leave func(), err error) {
 	c := in.c
 	select {
 	case c.inside <- struct{}{}:
-		defer func() { <-c.inside }()
 	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: too many requests wait for it", fhir.ErrUnreachable)
+		return nil, fmt.Errorf("%w: too many requests wait for it", fhir.ErrUnreachable)
 	}
+	leave = func() { <-c.inside }
 	if _, lost := c.way(); lost != nil {
-		return nil, nil, fmt.Errorf("%w: %w", fhir.ErrUnreachable, lost)
+		leave()
+		return nil, fmt.Errorf("%w: %w", fhir.ErrUnreachable, lost)
 	}
-	resp, err := c.race(ctx, target, etag)
+	return leave, nil
+}
+
+// get makes one request and reads the whole answer. The response's body is closed.
+func (in *intake) get(ctx context.Context, target, etag string) (*http.Response, []byte, error) {
+	leave, err := in.enter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer leave()
+	resp, err := in.c.race(ctx, target, etag)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, cause(err))
 	}
+	return in.whole(ctx, resp)
+}
+
+// whole reads an answer to its end and closes it.
+func (in *intake) whole(ctx context.Context, resp *http.Response) (*http.Response, []byte, error) {
 	defer resp.Body.Close()
 	body, err := in.read(ctx, resp.Body)
 	switch {
