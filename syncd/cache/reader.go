@@ -30,6 +30,7 @@ const (
 	Hit         How = "hit"          // stored and fresh
 	Behind      How = "behind"       // stored and a little old; the EHR is being asked now
 	Stale       How = "stale"        // stored and old; the EHR could not be asked
+	Written     How = "pending"      // written here, and not at the EHR yet
 )
 
 // Result is an answer and how it came about.
@@ -43,6 +44,7 @@ type Result struct {
 	// as of At.
 	Partial string
 	Built   bool // put together here, from what other questions brought
+	Pending int  // resources in it that the EHR does not have so yet
 }
 
 // Reader reads through the cache.
@@ -56,6 +58,8 @@ type Reader struct {
 	Asked, Kept func(error)
 	// Seen, when set, is shown every answer that was stored.
 	Seen func(fhir.Query, fhir.Answer)
+	// Pending, when set, is what is laid over what the EHR has.
+	Pending Pending
 
 	behind atomic.Int32 // questions asked behind an answer that was given
 }
@@ -63,10 +67,13 @@ type Reader struct {
 // maxBehind bounds the questions that are asked behind answers.
 const maxBehind = 8
 
-// Read answers q from the EHR or from the cache. What can't be stored or read
+// known answers q from the EHR or from the cache. What can't be stored or read
 // back is no reason not to answer.
-func (r *Reader) Read(ctx context.Context, q fhir.Query) (Result, error) {
+func (r *Reader) known(ctx context.Context, q fhir.Query) (Result, error) {
 	stored, partial := r.stored(q)
+	if stored != nil && r.mayLack(q, stored) {
+		stored, partial = nil, ""
+	}
 	down := r.Source.Down(time.Now())
 	switch judgeFirst(time.Now(), stored, r.Rules, down) {
 	case stepHit:
@@ -189,6 +196,9 @@ func (r *Reader) store(q fhir.Query, a fhir.Answer) bool {
 		}
 		return false
 	}
+	if r.outdated(q, &a) {
+		return false // asked before a change of ours that has been answered since
+	}
 	var err error
 	if isSet(q) {
 		err = r.putSet(q, a)
@@ -234,6 +244,8 @@ func (r Result) Status() string {
 			detail = "index"
 		}
 		return fmt.Sprintf("clinicgate; hit; ttl=%d; detail=%s", min(ttl, -1), detail)
+	case Written:
+		return "clinicgate; hit; detail=pending"
 	case Revalidated:
 		return "clinicgate; fwd=stale; fwd-status=304"
 	}
