@@ -116,7 +116,7 @@ func readRates(b *testing.B) []figure {
 // certificate.
 func (c *clinic) addrToken(s wire.Session) string {
 	tok := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": grant.Issuer("T-1"), "aud": grant.Audience, "sub": s.Subject, "sid": s.ID, "role": s.Role, "scope": "user/*.rs",
+		"iss": grant.Issuer("T-1"), "aud": grant.Audience, "sub": s.Subject, "sid": s.ID, "role": s.Role, "scope": "user/*.cruds",
 		"room": s.Room, "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "cnf": map[string]any{"addr": "127.0.0.1"},
 	})
 	tok.Header["typ"], tok.Header["kid"] = "at+jwt", "k"

@@ -118,6 +118,7 @@ func (s *state) followNet(ctx context.Context) error {
 		}
 		if s.ehr.Follow(n) {
 			s.deliver.Nudge()
+			s.desk.Nudge()
 		}
 	}, func(err error) {
 		s.env.Log.Error("netd's word can't be read", "err", err)

@@ -34,6 +34,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		daemon.Task{Name: "cardauth", Run: daemon.Every(aliveEvery, s.checkCard)},
 		daemon.Task{Name: "cardauth's events", Run: s.takeOver},
 		s.records(),
+		daemon.Task{Name: "changes to the EHR", Run: s.desk.Run},
 		daemon.Task{Name: "ready", Run: s.ready},
 		daemon.Task{Name: "report", Run: daemon.Every(time.Second, s.report)},
 		env.Control(s.control()),

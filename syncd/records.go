@@ -29,10 +29,11 @@ const maxConns = 512
 // handler is the FHIR endpoint as it is reached at self.
 func (s *state) handler(self string) *serve.Handler {
 	room := s.room("trail of accesses")
+	reader := s.reader(s.cfg.Cache.Fresh)
 	return &serve.Handler{
-		Records: s.reader(s.cfg.Cache.Fresh),
-		Trail:   s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
-		Capability: fhir.Capability(self, s.env.Release, time.Now(), s.creates()...), Log: s.env.Log,
+		Records: reader, Writing: &serve.Writing{Writes: s.desk, Stands: reader.Current},
+		Trail: s.trail, Roster: s.live, Issuer: grant.Issuer(s.cfg.Site.Code), Self: self, EHR: s.cfg.EHR.Base.String(),
+		Capability: fhir.Capability(self, s.env.Release, time.Now(), true, s.creates()...), Log: s.env.Log,
 		Traced: func(err error) { s.countTraced(err); room(err); s.lastRead.Store(time.Now().UnixNano()) },
 	}
 }
@@ -54,7 +55,7 @@ func (s *state) records() daemon.Task {
 
 // reader reads records through the cache, and is content with an answer so old.
 func (s *state) reader(fresh time.Duration) *cache.Reader {
-	return &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
+	return &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn, Pending: s.desk}
 }
 
 // paths are the records, and beside them ECGs, and uploads if the site takes any.

@@ -59,6 +59,7 @@ func (s *state) report(now time.Time) {
 	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
 	s.env.Faults.Keep(faultTrustee, s.keys.faults(now)...)
 	s.env.Faults.Keep(faultAhead, s.aheadFaults()...)
+	v.Edits = s.editsReport(now)
 	if err := s.env.Publish(wire.SyncFile, v); err != nil {
 		s.env.Log.Error("publish", "err", err)
 	}

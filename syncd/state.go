@@ -41,6 +41,7 @@ type state struct {
 	cases   *casebook.Book
 	broker  atomic.Pointer[mqtt.Server]
 	pair    *pair // nil: there is no other box
+	changes       // of records
 	ehr     *upstream.Client
 	access  *access // the gateway's own, at the EHR
 	keys    *keeper // nil: the keys are the box's own
@@ -130,6 +131,9 @@ func (s *state) openStores() (err error) {
 		return err
 	}
 	s.openRegister()
+	if err := s.openEdits(); err != nil {
+		return err
+	}
 	if err := s.openConsults(); err != nil {
 		return err
 	}
@@ -140,6 +144,9 @@ func (s *state) close() {
 	var errs []error
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())
+	}
+	if s.edits != nil {
+		errs = append(errs, s.edits.Close())
 	}
 	if s.trail != nil {
 		errs = append(errs, s.trail.Close())

@@ -12,6 +12,14 @@ type Sync struct {
 	Disk         Disk          `json:"disk"`
 	Keys         string        `json:"keys"`             // "tpm" or "software: REASON"
 	Mirror       *Mirror       `json:"mirror,omitempty"` // absent: there is no other box
+	Edits        *Edits        `json:"edits,omitempty"`  // absent: nothing waits and nothing clashes
+}
+
+// Edits are changes of records that the EHR has not taken.
+type Edits struct {
+	Waiting int       `json:"waiting"` // on their way
+	Oldest  time.Time `json:"oldest,omitzero"`
+	Clashes int       `json:"clashes"` // refused by the EHR; each has a Task that a doctor must close
 }
 
 // Mirror is how the pair's other box keeps up with this one's uploads.

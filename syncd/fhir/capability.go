@@ -3,13 +3,15 @@ package fhir
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 )
 
 // Capability is the CapabilityStatement of the gateway: what it does, and no
-// more. date is the start of the program; self its base URL. creates are the types
-// that may be handed in new; none: records are only read.
-func Capability(self, software string, date time.Time, creates ...string) []byte {
+// more. date is the start of the program; self its base URL. writes says that doctors
+// change records here. creates are the types that may also be handed in new by devices,
+// into the queue of uploads.
+func Capability(self, software string, date time.Time, writes bool, creates ...string) []byte {
 	var resources []capResource
 	for _, t := range types {
 		r := capResource{
@@ -20,7 +22,14 @@ func Capability(self, software string, date time.Time, creates ...string) []byte
 			r.Interaction = append(r.Interaction, capCode{"search-type"})
 			r.takes(t)
 		}
-		if slices.Contains(creates, t) {
+		switch {
+		case writes && IsWritable(t):
+			r.Interaction = append(r.Interaction, capCode{"create"}, capCode{"update"})
+			if t != "Patient" {
+				r.Interaction = append(r.Interaction, capCode{"delete"})
+			}
+			r.Versioning, r.ConditionalCreate = "versioned-update", true
+		case slices.Contains(creates, t):
 			r.Interaction = append(r.Interaction, capCode{"create"})
 		}
 		switch t {
@@ -47,9 +56,9 @@ func Capability(self, software string, date time.Time, creates ...string) []byte
 		Format:      []string{"application/fhir+json", "json"},
 		Rest: []capRest{{
 			Mode: "server",
-			Documentation: writing(creates) + " If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
+			Documentation: writing(writes, creates) + " If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
 				"patients, by GET or by POST to _search; it answers all matches, or pages of _count in the order of _sort. Unknown " +
-				"parameters are refused, or left out and named with Prefer: handling=lenient. A batch holds reads alone.",
+				"parameters are refused, or left out and named with Prefer: handling=lenient.",
 			Interaction: []capCode{{"batch"}, {"transaction"}},
 			Security: capSecurity{
 				Description: "Mutual TLS with a certificate of the clinic's devices, and a bearer token of a live card session bound to it.",
@@ -61,12 +70,19 @@ func Capability(self, software string, date time.Time, creates ...string) []byte
 }
 
 // writing says in words what may be written.
-func writing(creates []string) string {
-	if len(creates) == 0 {
-		return "Read only; a transaction, too, holds reads alone."
+func writing(writes bool, creates []string) string {
+	text := "Read only; a transaction, too, holds reads alone."
+	if writes {
+		text = "Doctors read, and with care for the patient change records: an update says by If-Match or meta.versionId which version " +
+			"it changes, a delete hides and destroys nothing, a transaction is about one patient. " +
+			"What is not at the EHR yet is answered 202, kept durably, shown here with a tag of urn:clinicgate:pending, and delivered " +
+			"in order; the id it gets here stays readable. If-None-Exist takes identifier=SYSTEM|VALUE."
 	}
-	return "Records are read; new resources are taken by create, or in a transaction that holds creates alone, and answered 202: " +
-		"they are kept durably under the id they are given and are on their way to the EHR."
+	if len(creates) > 0 {
+		text += " New resources of " + strings.Join(creates, ", ") + ", and transactions of creates alone, are answered 202: they are " +
+			"kept durably under the id they are given and are on their way to the EHR."
+	}
+	return text
 }
 
 type capability struct {
@@ -104,14 +120,16 @@ type capSecurity struct {
 }
 
 type capResource struct {
-	Type            string         `json:"type"`
-	Interaction     []capCode      `json:"interaction"`
-	Versioning      string         `json:"versioning"`
-	ReadHistory     bool           `json:"readHistory"`
-	ConditionalRead string         `json:"conditionalRead"`
-	SearchInclude   []string       `json:"searchInclude,omitempty"`
-	SearchParam     []capParam     `json:"searchParam,omitempty"`
-	Operation       []capOperation `json:"operation,omitempty"`
+	Type            string    `json:"type"`
+	Interaction     []capCode `json:"interaction"`
+	Versioning      string    `json:"versioning"`
+	ReadHistory     bool      `json:"readHistory"`
+	ConditionalRead string    `json:"conditionalRead"`
+
+	ConditionalCreate bool           `json:"conditionalCreate"`
+	SearchInclude     []string       `json:"searchInclude,omitempty"`
+	SearchParam       []capParam     `json:"searchParam,omitempty"`
+	Operation         []capOperation `json:"operation,omitempty"`
 }
 
 // takes states what a search of the type takes.

@@ -146,14 +146,14 @@ func TestCapability(t *testing.T) {
 		ResourceType, FHIRVersion string
 		Rest                      []struct{ Resource []capResource }
 	}
-	if err := json.Unmarshal(Capability("https://gateway.internal:8443/fhir/R4", "1", time.Now()), &c); err != nil {
+	if err := json.Unmarshal(Capability("https://gateway.internal:8443/fhir/R4", "1", time.Now(), true), &c); err != nil {
 		t.Fatal(err)
 	}
 	if c.ResourceType != "CapabilityStatement" || c.FHIRVersion != "4.0.1" || len(c.Rest[0].Resource) != len(types) {
 		t.Fatalf("got %+v", c)
 	}
-	both := string(Capability("x", "1", time.Now(), "Media"))
-	if n := strings.Count(both, `"create"`); n != 1 || strings.Contains(both, "Read only") {
+	both := string(Capability("x", "1", time.Now(), false, "Media"))
+	if n := strings.Count(both, `"create"`); n != 1 || !strings.Contains(both, "New resources of Media") {
 		t.Errorf("%d types may be created, want one", n)
 	}
 	// What is promised is what ParseSearch takes.
@@ -196,7 +196,7 @@ func TestLenient(t *testing.T) {
 
 func TestBatch(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"/Patient/1","ifNoneMatch":"W/\"1\""}}]}`: "[{GET Patient/1 W/\"1\" }] false",
+		`{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"/Patient/1","ifNoneMatch":"W/\"1\""}}]}`: "[{GET Patient/1 W/\"1\"     []}] false",
 		`{"resourceType":"Bundle","type":"transaction"}`:                                          "[] true",
 		`{"resourceType":"Bundle","type":"collection"}`:                                           "",
 		`{"resourceType":"Bundle","type":"batch","entry":[{"resource":{}}]}`:                      "",

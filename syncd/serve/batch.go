@@ -1,9 +1,7 @@
 package serve
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -17,33 +15,30 @@ import (
 
 // Bounds of a batch.
 const (
-	maxBatchBody = 256 << 10 // bytes, of the requests
-	maxAnswers   = 48 << 20  // bytes, of all answers together
+	maxBatchBody = 4 << 20  // bytes, of the requests
+	maxAnswers   = 48 << 20 // bytes, of all answers together
 	batchAtOnce  = 8
 )
 
-// batch answers a Bundle of reads: each is judged, traced and answered as if it had
-// come alone. A transaction fails as a whole when one of them fails.
+// batch answers a Bundle: each entry is judged, traced and answered as if it had come
+// alone. The changes of a transaction are one edit, made whole or not at all; a
+// transaction fails as a whole when one of its entries fails.
 func (h *Handler) batch(r *http.Request, ask asking) answer {
 	if err := h.once(ask); err != nil {
 		return h.unproven(err)
 	}
-	requests, whole, err := readBatch(r)
+	requests, whole, err := h.readBatch(r)
 	if err == nil {
 		err = acceptable(r)
 	}
 	if err != nil {
 		return refused(err)
 	}
-	if whole {
-		for i, q := range requests {
-			if q.Method != http.MethodGet && q.Method != http.MethodHead {
-				return failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,
-					fmt.Sprintf("entry %d: records can only be read here so far; nothing of the transaction was done", i))
-			}
-		}
+	all := make([]answer, len(requests))
+	if no := h.changes(r, ask, requests, whole, all); no != nil {
+		return *no
 	}
-	all := h.each(r, ask, requests)
+	h.each(r, ask, requests, all)
 	responses := make([]fhir.Response, len(all))
 	for i, a := range all {
 		if whole && a.status >= http.StatusBadRequest {
@@ -54,14 +49,62 @@ func (h *Handler) batch(r *http.Request, ask asking) answer {
 	return answer{status: http.StatusOK, header: map[string]string{}, body: fhir.JoinResponses(whole, responses)}
 }
 
+// changes makes the changes of a Bundle, before its questions are answered (R4
+// http.html#trules). no is why a transaction fails.
+func (h *Handler) changes(r *http.Request, ask asking, requests []fhir.Request, whole bool, all []answer) (no *answer) {
+	var wishes []wish
+	var index []int
+	for i, q := range requests {
+		if !q.Reads() {
+			index, wishes = append(index, i), append(wishes, entryWish(q, r))
+		}
+	}
+	if len(wishes) == 0 {
+		return nil
+	}
+	key := r.Header.Get("Idempotency-Key")
+	if !whole {
+		for n, i := range index {
+			one := key
+			if one != "" {
+				one = fmt.Sprintf("%s|%d", key, i)
+			}
+			all[i], _ = h.change(r.Context(), ask, wishes[n:n+1], one)
+		}
+		return nil
+	}
+	a, out := h.change(r.Context(), ask, wishes, key)
+	if a.status >= http.StatusBadRequest {
+		return &a
+	}
+	for n, i := range index {
+		all[i] = h.madeOne(r.Context(), wishes[n], out, n)
+	}
+	return nil
+}
+
+// entryWish is the change that an entry asks for.
+func entryWish(q fhir.Request, r *http.Request) wish {
+	path, query, _ := strings.Cut(q.URL, "?")
+	w := wishFor(q.Method, path, query)
+	w.kind, w.body, w.match, w.noneExist = fhir.MediaType, q.Resource, q.Match, q.NoneExist
+	w.prefer, w.fullURL = strings.Join(r.Header.Values("Prefer"), ","), q.FullURL
+	if w.err == nil && w.body == nil && q.Method != http.MethodDelete {
+		w.err = wrong("an entry that changes something has a resource")
+	}
+	return w
+}
+
 // each answers the requests of a batch, some at once. When the answers together
 // become too much to hold, the rest is refused.
-func (h *Handler) each(r *http.Request, ask asking, requests []fhir.Request) []answer {
-	all := make([]answer, len(requests))
+func (h *Handler) each(r *http.Request, ask asking, requests []fhir.Request, all []answer) {
 	turn := make(chan struct{}, batchAtOnce)
 	var done sync.WaitGroup
 	var held atomic.Int64
 	for i, q := range requests {
+		if !q.Reads() {
+			continue
+		}
 		turn <- struct{}{}
 		done.Go(func() {
 			defer func() { <-turn }()
@@ -74,16 +117,16 @@ func (h *Handler) each(r *http.Request, ask asking, requests []fhir.Request) []a
 		})
 	}
 	done.Wait()
-	return all
 }
 
-func readBatch(r *http.Request) (requests []fhir.Request, whole bool, err error) {
+func (h *Handler) readBatch(r *http.Request) (requests []fhir.Request, whole bool, err error) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); !fhir.JSONBody(kind) {
 		return nil, false, fmt.Errorf("%w: got %.60q, want application/fhir+json", errMedia, kind)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBatchBody+1))
-	if err != nil || len(body) > maxBatchBody {
-		return nil, false, errors.Join(fmt.Errorf("%w: the batch did not come whole, or is longer than %d bytes", fhir.ErrBody, maxBatchBody), err)
+	body, done, err := h.body(r, maxBatchBody)
+	defer done()
+	if err != nil {
+		return nil, false, err
 	}
 	return fhir.ParseBatch(body)
 }
@@ -105,7 +148,7 @@ func entryInquiry(q fhir.Request, r *http.Request) inquiry {
 }
 
 func response(a answer) fhir.Response {
-	out := fhir.Response{Status: a.status, Body: a.body, ETag: a.header["ETag"]}
+	out := fhir.Response{Status: a.status, Body: a.body, ETag: a.header["ETag"], Location: a.header["Location"]}
 	if at, err := http.ParseTime(a.header["Last-Modified"]); err == nil {
 		out.Modified = at.UTC().Format(time.RFC3339)
 	}

@@ -86,8 +86,8 @@ func address(r *http.Request) string {
 
 // What a page of a registered program may send and see.
 const (
-	maySend = "Authorization, DPoP, Content-Type, Accept, Prefer, If-None-Match, If-Modified-Since, Cache-Control, Pragma"
-	maySee  = "DPoP-Nonce, ETag, Age, Cache-Status, Last-Modified, WWW-Authenticate, Preference-Applied, " + StaleHeader
+	maySend = "Authorization, DPoP, Content-Type, Accept, Prefer, If-None-Match, If-Modified-Since, If-Match, If-None-Exist, Idempotency-Key, Cache-Control, Pragma"
+	maySee  = "DPoP-Nonce, ETag, Age, Cache-Status, Last-Modified, WWW-Authenticate, Preference-Applied, Location, " + PendingHeader + ", " + StaleHeader
 )
 
 // admit sets what browsers want to know before a page may ask, and answers what is

@@ -27,9 +27,6 @@ type inquiry struct {
 	accept error // what it wants to have back is not spoken here
 }
 
-// reads says whether it only asks.
-func (in inquiry) reads() bool { return in.method == http.MethodGet || in.method == http.MethodHead }
-
 // lenient says whether unknown parameters shall be left out (http.html#prefer).
 func (in inquiry) lenient() bool {
 	return strings.Contains(strings.ReplaceAll(in.prefer, " ", ""), "handling=lenient")
@@ -124,7 +121,10 @@ func what(q fhir.Query, rest string) string {
 
 // refused answers a request that could not be understood.
 func refused(err error) answer {
+	var p *problem
 	switch {
+	case errors.As(err, &p):
+		return failure(p.status, p.code, p.text)
 	case errors.Is(err, fhir.ErrFormat):
 		return failure(http.StatusNotAcceptable, fhir.CodeNotSupported, err.Error())
 	case errors.Is(err, fhir.ErrType), errors.Is(err, errPath):

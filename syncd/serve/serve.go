@@ -36,7 +36,7 @@ type Trail interface {
 	Walk(fn func(trail.Entry)) error
 }
 
-// Handler is the endpoint. All fields but Door are required.
+// Handler is the endpoint. All fields but Writing and Door are required.
 type Handler struct {
 	Records    Records
 	Trail      Trail
@@ -47,9 +47,12 @@ type Handler struct {
 	Capability []byte               // the CapabilityStatement
 	Log        *slog.Logger
 	Traced     func(error) // told how each entry in the trail ended
+	Writing    *Writing    // nil: records are only read
 	Door       *Door       // nil: for workstations, by their certificates
 
-	walking sync.Mutex // held by whoever goes through the trail
+	walking   sync.Mutex // held by whoever goes through the trail
+	largeOnce sync.Once
+	large     chan struct{} // places of large bodies in memory
 }
 
 // An answer is a response before it is written.
@@ -93,6 +96,9 @@ func (h *Handler) answer(r *http.Request) answer {
 	if rest == "" && r.Method == http.MethodPost {
 		return h.batch(r, ask)
 	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !strings.HasSuffix(strings.TrimSuffix(rest, "/"), "/_search") {
+		return h.single(r, ask, rest)
+	}
 	in, err := inquire(r, rest)
 	if err != nil {
 		in.accept = err
@@ -115,12 +121,6 @@ func (h *Handler) inquiry(ctx context.Context, ask asking, in inquiry, once func
 	}
 	if err := once(); err != nil {
 		return h.unproven(err)
-	}
-	if !in.reads() {
-		a := failure(http.StatusMethodNotAllowed, fhir.CodeNotSupported,
-			"records can only be read here so far: write them in the EHR itself; uploads have ways of their own")
-		a.header["Allow"] = "GET, HEAD"
-		return a
 	}
 	if in.rest == accesses {
 		return h.accessLog(ctx, in, g, e)
@@ -234,6 +234,9 @@ func fresh(res cache.Result) map[string]string {
 	if res.How != cache.Fetched && res.How != cache.Replaced { // RFC 9111 §5.1
 		age := max(0, time.Since(res.At))
 		header["Age"] = strconv.FormatInt(int64(age/time.Second), 10)
+	}
+	if res.Pending > 0 {
+		header[PendingHeader] = strconv.Itoa(res.Pending)
 	}
 	if res.How == cache.Stale {
 		header[StaleHeader] = "as-of=" + stamp(res.At) + "; reason=" + strconv.QuoteToASCII(res.Why)

@@ -74,13 +74,13 @@ func newDesk(t *testing.T) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, key: key, cert: &x509.Certificate{Raw: []byte("workstation")}, role: wire.RoleDoctor, scope: "user/*.rs"}
+	d := &desk{t: t, key: key, cert: &x509.Certificate{Raw: []byte("workstation")}, role: wire.RoleDoctor, scope: "user/*.cruds"}
 	d.res = cache.Result{How: cache.Fetched, Stored: true, Answer: fhir.Answer{
 		Body: []byte(patient), ETag: `W/"3"`, LastModified: "Sun, 22 Nov 2026 08:00:00 GMT", At: time.Now(),
 	}}
 	d.h = &Handler{
 		Records: d, Trail: d, Roster: d.roster, Issuer: grant.Issuer("c"), Self: "https://gw" + Base,
-		Capability: fhir.Capability("https://gw"+Base, "1", time.Now()),
+		Capability: fhir.Capability("https://gw"+Base, "1", time.Now(), true),
 		Log:        slog.New(slog.NewTextHandler(&d.log, nil)), Traced: func(error) {},
 	}
 	return d

@@ -2,10 +2,12 @@ package serve
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/fhir"
+	"clinicgate/syncd/pending"
 )
 
 // Systems of the tags by which a Bundle says how good it is.
@@ -44,6 +46,9 @@ func view(q fhir.Query, res cache.Result, self string) (fhir.View, bool) {
 		remarks = append(remarks, "Left out of the search as not known here: "+strings.Join(ignored, ", "))
 	}
 	v.Tags = []fhir.Tag{{System: freshnessTag, Code: fresh, Display: "as of " + stamp(res.At)}, {System: completenessTag, Code: complete}}
+	if res.Pending > 0 {
+		v.Tags = append(v.Tags, fhir.Tag{System: pending.PendingSystem, Code: "pending", Display: strconv.Itoa(res.Pending) + " not at the EHR yet"})
+	}
 	if len(remarks) > 0 {
 		v.Extra = json.RawMessage(fhir.Remark(fhir.CodeInformation, strings.Join(remarks, " ")))
 	}
