@@ -94,7 +94,7 @@ func hidden(ref fhir.Ref) error {
 
 // overSearch is a search with what is pending laid over it.
 func (r *Reader) overSearch(ctx context.Context, s fhir.Search) (Result, error) {
-	views := []pending.View{}
+	var views []pending.View
 	if s.Patient == (fhir.Ref{}) {
 		views = r.pending().ViewsOf(s.Type)
 	} else {

@@ -191,20 +191,6 @@ func turned(body []byte, to func(string) (string, bool)) ([]byte, error) {
 	return root.Edited(edits), nil
 }
 
-// references are all that a resource refers to.
-func references(body []byte) (all []string) {
-	root, err := tree.Parse(body)
-	if err != nil {
-		return nil
-	}
-	root.Walk(func(name string, v *tree.Node) {
-		if s := v.Text(); name == "reference" && s != "" {
-			all = append(all, s)
-		}
-	})
-	return all
-}
-
 // Carries says whether a version of a resource is the one that an edit made, or one
 // made of it by others.
 func Carries(body []byte, mark string) bool { return marked(body, EditSystem, mark) }
