@@ -10,6 +10,7 @@ import (
 	"clinicgate/syncd/amend"
 	"clinicgate/syncd/pending"
 	"clinicgate/syncd/pending/journal"
+	"clinicgate/syncd/vault"
 )
 
 // changes are what doctors changed, and who brings it to the EHR.
@@ -18,20 +19,13 @@ type changes struct {
 	desk  *amend.Desk
 }
 
-// Faults of changes, by ID.
-const (
-	faultEdits  = "sync.edits-damaged"
-	faultClash  = "sync.clash"
-	faultUnsent = "sync.edits-late"
-)
-
 // openEdits opens the journal of what doctors changed, and the desk that brings it to the
 // EHR.
 func (s *state) openEdits() error {
 	base := s.cfg.EHR.Base.String()
 	book := pending.NewBook(base)
 	var err error
-	s.edits, err = journal.Open(journal.Options{Dir: filepath.Join(s.env.State, "edits"), Domain: s.vault.Domain("edits")}, book.Put)
+	s.edits, err = journal.Open(journal.Options{Dir: filepath.Join(s.env.State, "edits"), Domain: s.vault.Domain(vault.Edits)}, book.Put)
 	if errors.Is(err, journal.ErrDamaged) {
 		s.env.Faults.Raise(wire.Fault{
 			ID: faultEdits, Severity: wire.Alarm, Where: "changes to the EHR", What: err.Error(),

@@ -86,6 +86,9 @@ const (
 	faultOrders   = "sync.worklist"
 	faultConsult  = "sync.consult-foreign"
 	faultAhead    = "sync.ahead"
+	faultEdits    = "sync.edits-damaged"
+	faultClash    = "sync.clash"
+	faultUnsent   = "sync.edits-late"
 	faultTrustee  = "sync.trustee"
 	faultShredded = "sync.keys-shredded"
 )

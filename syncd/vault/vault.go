@@ -41,10 +41,11 @@ const (
 	Uploads  = "uploads"
 	Devices  = "devices"
 	Consults = "consults"
+	Edits    = "edits"
 )
 
 // Local lists them.
-func Local() []string { return []string{Cache, Audit, Uploads, Devices, Consults} }
+func Local() []string { return []string{Cache, Audit, Uploads, Devices, Consults, Edits} }
 
 // ErrLocked wraps why a domain's keys are here and may not be used.
 var ErrLocked = errors.New("vault: locked")
