@@ -25,20 +25,26 @@ type Slot interface {
 	Sync() error
 }
 
-// Seed is something that may have blocks of the image: the running slot.
+// Seed is something that may have blocks of the image: the running slot. Its last
+// block is filled up with zeros.
 type Seed struct {
 	io.ReaderAt
 	Blocks int64
+	// Patch, if set, is where a patch from just this seed to the image would be.
+	// There may be none.
+	Patch func(seed verity.Image) Source
 }
 
 // Stats tell what a Bring took, in blocks of 4096 bytes.
 type Stats struct {
 	Kept, Copied, Fetched int64
 	Tree                  int64 // fetched too
+	Patched               int64 // made from the seed by a patch, the tree's among them
+	Patch                 int64 // bytes of that patch that were fetched
 }
 
 // Bytes is what came over the wire.
-func (s Stats) Bytes() int64 { return (s.Fetched + s.Tree) * verity.Block }
+func (s Stats) Bytes() int64 { return (s.Fetched+s.Tree)*verity.Block + s.Patch }
 
 const (
 	// maxRun is the most blocks one request asks for; what a cut link costs.
@@ -55,10 +61,11 @@ const (
 //	sync, read back                   stop here: the same
 func Bring(ctx context.Context, image verity.Image, src Source, slot Slot, seed Seed, progress func(done, of int64)) (Stats, error) {
 	b := bringer{image: image, src: src, slot: slot, seed: seed, progress: progress}
+	b.index()
+	b.findPatch(ctx)
 	if err := b.leaves(ctx); err != nil {
 		return b.stats, err
 	}
-	b.index()
 	if err := b.blocks(ctx); err != nil {
 		return b.stats, err
 	}
@@ -78,8 +85,9 @@ type bringer struct {
 
 	tree  []byte
 	want  []verity.Hash
-	have  map[verity.Hash]int64 // where in the seed a wanted block is
+	have  map[verity.Hash]int64 // where in the seed a block is
 	dirty int64                 // blocks written since the last sync
+	patch patching
 	stats Stats
 }
 
@@ -93,6 +101,18 @@ func (b *bringer) leaves(ctx context.Context) error {
 			return nil
 		}
 	}
+	if !b.patchTree(ctx) {
+		if err := b.fetchTree(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := b.slot.WriteAt(b.tree, b.image.Blocks*verity.Block); err != nil {
+		return fmt.Errorf("write hash tree: %w", err)
+	}
+	return nil
+}
+
+func (b *bringer) fetchTree(ctx context.Context) error {
 	r, err := b.src.Range(ctx, b.image.Blocks*verity.Block, int64(len(b.tree)))
 	if err != nil {
 		return fmt.Errorf("fetch hash tree: %w", err)
@@ -102,31 +122,29 @@ func (b *bringer) leaves(ctx context.Context) error {
 		return fmt.Errorf("fetch hash tree: %w", err)
 	}
 	b.stats.Tree = b.image.TreeBlocks()
-	if b.want, err = b.image.Leaves(b.tree); err != nil {
-		return err
-	}
-	if _, err := b.slot.WriteAt(b.tree, b.image.Blocks*verity.Block); err != nil {
-		return fmt.Errorf("write hash tree: %w", err)
-	}
-	return nil
+	b.want, err = b.image.Leaves(b.tree)
+	return err
 }
 
-// index finds wanted blocks in the seed, up to where it can be read.
+// index finds what the seed has, up to where it can be read.
 func (b *bringer) index() {
-	wanted := make(map[verity.Hash]bool, len(b.want))
-	for _, h := range b.want {
-		wanted[h] = true
-	}
 	b.have = map[verity.Hash]int64{}
 	block := make([]byte, verity.Block)
 	for n := range b.seed.Blocks {
-		if got, _ := b.seed.ReadAt(block, n*verity.Block); got < len(block) {
+		if !b.seed.block(block, n) {
 			return
 		}
-		if h := verity.Sum(block); wanted[h] {
-			b.have[h] = n
-		}
+		h := verity.Sum(block)
+		b.have[h] = n
+		b.patch.leaves = append(b.patch.leaves, h)
 	}
+}
+
+// block reads block n; the last one may be a part.
+func (s Seed) block(p []byte, n int64) bool {
+	got, _ := s.ReadAt(p, n*verity.Block)
+	clear(p[got:])
+	return got == len(p) || got > 0 && n == s.Blocks-1
 }
 
 // blocks puts every block in its place.
@@ -162,7 +180,7 @@ func (b *bringer) local(n int64) (missing bool, err error) {
 	if !ok {
 		return true, nil
 	}
-	if got, _ := b.seed.ReadAt(block, at*verity.Block); got < len(block) || verity.Sum(block) != b.want[n] {
+	if !b.seed.block(block, at) || verity.Sum(block) != b.want[n] {
 		return true, nil // it was there a moment ago; the source has it, too
 	}
 	b.stats.Copied++
@@ -173,6 +191,9 @@ func (b *bringer) local(n int64) (missing bool, err error) {
 // Blocks after the first count as missing when the seed lacks them; one that is in
 // the slot already is fetched once more, which costs less than another request.
 func (b *bringer) fetch(ctx context.Context, n int64) (end int64, err error) {
+	if end, ok, err := b.patchRun(ctx, n); ok || err != nil {
+		return end, err
+	}
 	for end = n + 1; end < b.image.Blocks && end-n < maxRun; end++ {
 		if _, ok := b.have[b.want[end]]; ok {
 			break

@@ -89,7 +89,7 @@ func (f *flash) Sync() error { copy(f.durable, f.now); return nil }
 
 func bring(t *testing.T, i verity.Image, src Source, slot Slot, seed []byte) (Stats, error) {
 	t.Helper()
-	return Bring(t.Context(), i, src, slot, Seed{bytes.NewReader(seed), int64(len(seed) / verity.Block)}, func(int64, int64) {})
+	return Bring(t.Context(), i, src, slot, Seed{ReaderAt: bytes.NewReader(seed), Blocks: int64(len(seed) / verity.Block)}, func(int64, int64) {})
 }
 
 // A release that differs from the running one in three blocks of 600, with all
@@ -192,7 +192,7 @@ func TestSeedGoesBad(t *testing.T) {
 	i, image := published(t, data)
 	slot := newFlash(nil, 300)
 	seed := &fading{data: data, reads: 250} // all of it once, then 50 more
-	_, err := Bring(t.Context(), i, &server{data: image, budget: plenty}, slot, Seed{seed, 200}, func(int64, int64) {})
+	_, err := Bring(t.Context(), i, &server{data: image, budget: plenty}, slot, Seed{ReaderAt: seed, Blocks: 200}, func(int64, int64) {})
 	if err != nil || !bytes.Equal(slot.durable[:len(image)], image) {
 		t.Errorf("got %v", err)
 	}

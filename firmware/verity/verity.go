@@ -118,6 +118,15 @@ func Build(data io.Reader) (Image, []byte, error) {
 	}
 }
 
+// Tree is what Build returns, from hashes that are known already.
+func Tree(hashes []Hash) (Image, []byte, error) {
+	leaves := make([]byte, 0, len(hashes)*sha256.Size)
+	for _, h := range hashes {
+		leaves = append(leaves, h[:]...)
+	}
+	return finish(int64(len(hashes)), leaves)
+}
+
 // finish builds the upper levels and puts the top one first.
 func finish(blocks int64, leaves []byte) (Image, []byte, error) {
 	if blocks == 0 {
