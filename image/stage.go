@@ -22,6 +22,7 @@ func stageCommand(args []string) error {
 	board := set.String("board", "qemu-x86_64", "`board` it was built for")
 	version := set.String("version", "dev", "`release` it is called")
 	to := set.String("depot", "", "depot `folder`")
+	from := set.String("from", "", "`release` in the depot that most boxes run: they get a patch")
 	_ = set.Parse(args)
 	if *to == "" || set.NArg() != 1 {
 		return errors.New("want: image stage -depot FOLDER FOLDER")
@@ -29,6 +30,11 @@ func stageCommand(args []string) error {
 	r, err := stage(filesIn(set.Arg(0)), *to, *board, *version)
 	if err != nil {
 		return err
+	}
+	if *from != "" {
+		if err := stagePatches(*to, *from, r); err != nil {
+			return err
+		}
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {

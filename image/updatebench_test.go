@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"clinicgate/firmware/delta"
 	"clinicgate/firmware/lab"
+	"clinicgate/firmware/patch"
 	"clinicgate/firmware/release"
 	"clinicgate/firmware/update/source"
 	"clinicgate/firmware/verity"
@@ -53,22 +55,31 @@ func BenchmarkUpdate(b *testing.B) {
 	at := func(r release.Release, name string) string {
 		return filepath.Join(dir, release.TargetsFolder, r.Board, r.Version, r.Images[name].File)
 	}
+	began := time.Now()
+	if err := stagePatches(dir, "old", after); err != nil {
+		b.Fatal(err)
+	}
+	packing := time.Since(began)
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
 	base, err := url.Parse(server.URL)
 	if err != nil {
 		b.Fatal(err)
 	}
-	var fetched, full, theirs float64
+	var fetched, unpatched, full, theirs float64
 	var took, casync time.Duration
 	for name, seed := range map[string]string{"root": "root", "b.efi": "a.efi"} {
-		bytes, whole, t := bring(b, source.NewWeb(base), after, name, at(before, seed))
+		bytes, whole, t := bring(b, source.NewWeb(base), after, name, at(before, seed), true)
 		fetched, full, took = fetched+bytes, full+whole, took+t
+		bytes, _, _ = bring(b, source.NewWeb(base), after, name, at(before, seed), false)
+		unpatched += bytes
 		bytes, t = casyncs(b, at(before, seed), at(after, name))
 		theirs, casync = theirs+bytes, casync+t
 	}
 	figures := []figure{
 		{"update.delta_bytes", fetched, "bytes", "the full release", full, fetched / full, 1},
+		{"update.blocks_bytes", unpatched, "bytes", "the full release; by blocks alone, without the patch", full, unpatched / full, 1},
+		{"update.patch_made_s", packing.Seconds(), "s", "", 0, 0, 1},
 		{"update.delta_vs_casync", fetched, "bytes", "casync, chunks of 64 KiB, compressed", theirs, fetched / theirs, 1},
 		{"update.seconds", took.Seconds(), "s", "casync extract with the old image as its seed", casync.Seconds(), took.Seconds() / casync.Seconds(), 1},
 	}
@@ -108,19 +119,18 @@ func changedNetd(t testing.TB, root string) {
 }
 
 // bring fetches an image into an empty file and says what came over the wire.
-func bring(b *testing.B, depot source.Web, r release.Release, name, seed string) (fetched, full float64, took time.Duration) {
+func bring(b *testing.B, depot source.Web, r release.Release, name, seed string, patched bool) (fetched, full float64, took time.Duration) {
 	b.Helper()
 	image := r.Images[name]
 	tree, err := image.Tree()
 	if err != nil {
 		b.Fatal(err)
 	}
-	from, err := os.Open(seed)
+	staged, err := os.ReadFile(seed)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer from.Close()
-	fi, err := from.Stat()
+	have, err := treeBehind(staged) // which a box's own slot does not show
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -130,8 +140,12 @@ func bring(b *testing.B, depot source.Web, r release.Release, name, seed string)
 	}
 	defer to.Close()
 	began := time.Now()
-	stats, err := delta.Bring(b.Context(), tree, ranges{depot, release.TargetsFolder + "/" + r.Board + "/" + r.Version + "/" + image.File}, to,
-		delta.Seed{ReaderAt: from, Blocks: fi.Size() / verity.Block}, func(_, _ int64) {})
+	folder := release.TargetsFolder + "/" + r.Board + "/" + r.Version + "/"
+	from := delta.Seed{ReaderAt: bytes.NewReader(staged), Blocks: have.Blocks}
+	if patched {
+		from.Patch = func(have verity.Image) delta.Source { return ranges{depot, folder + patch.Name(image.File, have)} }
+	}
+	stats, err := delta.Bring(b.Context(), tree, ranges{depot, folder + image.File}, to, from, func(_, _ int64) {})
 	if err != nil {
 		b.Fatal(err)
 	}

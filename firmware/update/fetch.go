@@ -14,6 +14,7 @@ import (
 	"clinicgate/firmware/blockdev"
 	"clinicgate/firmware/delta"
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/patch"
 	"clinicgate/firmware/release"
 	"clinicgate/firmware/release/tuf"
 	"clinicgate/firmware/slot"
@@ -164,16 +165,19 @@ func (u *updater) bring(ctx context.Context, depot source.Web, r release.Release
 	if err != nil {
 		return err
 	}
+	folder := path.Join(release.TargetsFolder, r.Board, r.Version)
 	var seed delta.Seed
 	if from != nil {
 		size, err := from.Seek(0, io.SeekEnd)
 		if err != nil {
 			return fmt.Errorf("read the running slot: %w", err)
 		}
-		seed = delta.Seed{ReaderAt: from, Blocks: (size + verity.Block - 1) / verity.Block}
+		seed = delta.Seed{ReaderAt: from, Blocks: (size + verity.Block - 1) / verity.Block, Patch: func(have verity.Image) delta.Source {
+			return remote{depot, path.Join(folder, patch.Name(image.File, have))}
+		}}
 	}
 	shown := int64(-1)
-	stats, err := delta.Bring(ctx, tree, remote{depot, path.Join(release.TargetsFolder, r.Board, r.Version, image.File)}, to, seed,
+	stats, err := delta.Bring(ctx, tree, remote{depot, path.Join(folder, image.File)}, to, seed,
 		func(done, of int64) {
 			if step := done * 50 / of; step != shown {
 				shown = step
@@ -183,7 +187,7 @@ func (u *updater) bring(ctx context.Context, depot source.Web, r release.Release
 			}
 		})
 	u.change(func(s *wire.Update) { s.Fetched += stats.Bytes() })
-	u.env.Log.Info("brought", "release", r.Version, "image", name, "fetched", stats.Bytes(), "kept_blocks", stats.Kept, "copied_blocks", stats.Copied, "err", err)
+	u.env.Log.Info("brought", "release", r.Version, "image", name, "fetched", stats.Bytes(), "kept_blocks", stats.Kept, "copied_blocks", stats.Copied, "patched_blocks", stats.Patched, "err", err)
 	return err
 }
 
