@@ -2,11 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"clinicgate/firmware/lab/netns"
 	"clinicgate/firmware/wire"
 )
 
@@ -27,7 +30,23 @@ func (w *world) ask(query string) (all []wire.Echo) {
 // questions: with everything netd does in force, a technician's pings go by the line
 // he names, a trace names the provider's routers, and a capture has the pings.
 func questions(t *testing.T, bin string) {
-	w := up(t, bin, nil)
+	w := up(t, bin, func(site string) string {
+		return strings.Replace(site, "\nwan = []", "\nwan = []\ntunnel = [\"tcp/9100\"]", 1)
+	})
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "a metric") })
+	w.serve(w.box, "10.99.0.2:9100", metrics)
+	w.serve(w.box, "10.99.0.2:9101", metrics)
+	if got := w.run(w.hub, "curl", "-s", "http://10.99.0.2:9100/"); got != "a metric" {
+		t.Errorf("from behind the hub: %s", got)
+	}
+	for _, c := range []struct {
+		from *netns.Space
+		port string
+	}{{w.hub, "9101"}, {w.pc, "9100"}} {
+		if got := w.run(c.from, "sh", "-c", "curl -s -m 2 http://10.99.0.2:"+c.port+"/ || echo nothing"); got != "nothing\n" {
+			t.Errorf("port %s answers who may not: %s", c.port, got)
+		}
+	}
 	for by, first := range map[string]string{"isp-a": "100.64.1.1", "isp-b": "198.51.100.1"} {
 		if got := w.ask("/echo?to=192.0.2.1&count=1&by=" + by); len(got) != 1 || got[0].Kind != wire.EchoReply || got[0].From != "192.0.2.1" {
 			t.Errorf("ping by %s: %+v", by, got)

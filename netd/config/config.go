@@ -67,8 +67,9 @@ type Probe struct {
 
 // Firewall says what the gateway itself answers.
 type Firewall struct {
-	LAN []Service
-	WAN []Service
+	LAN    []Service
+	WAN    []Service
+	Tunnel []Service // those behind the hub
 }
 
 // Service is one thing that may be asked of the gateway.
@@ -117,8 +118,9 @@ type section struct {
 	DNS      *dnsSection     `toml:"dns"`
 	NTP      *ntpSection     `toml:"ntp"`
 	Firewall struct {
-		LAN []string `toml:"lan"`
-		WAN []string `toml:"wan"`
+		LAN    []string `toml:"lan"`
+		WAN    []string `toml:"wan"`
+		Tunnel []string `toml:"tunnel"`
 	} `toml:"firewall"`
 }
 
@@ -147,6 +149,7 @@ func Parse(f *site.File) (Config, error) {
 	r.ha(s.HA, &c)
 	c.Firewall.LAN = r.services("net.firewall.lan", s.Firewall.LAN)
 	c.Firewall.WAN = r.services("net.firewall.wan", s.Firewall.WAN)
+	c.Firewall.Tunnel = r.services("net.firewall.tunnel", s.Firewall.Tunnel)
 	r.noVRRPOutside(c.Firewall.WAN)
 	r.zones(&s, &c)
 	r.six(&s, &c)

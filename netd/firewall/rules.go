@@ -245,6 +245,7 @@ func (b book) input() []string {
 		}
 	}
 	rules = append(rules, b.cable()...)
+	rules = append(rules, b.fromTunnel()...)
 	for _, u := range b.c.Uplinks {
 		rules = append(rules, fmt.Sprintf("-i %s -j %sin-wan", u.Port, here))
 	}
@@ -289,6 +290,20 @@ func (b book) fromZone(z config.Zone) []string {
 		}
 	}
 	return append(rules, b.offered(z)...)
+}
+
+// fromTunnel is what those behind the hub may ask of the box: what the site file
+// opens. It has no IPv6 inside.
+func (b book) fromTunnel() []string {
+	var rules []string
+	for _, t := range b.c.Tunnels {
+		for _, s := range b.c.Firewall.Tunnel {
+			if !b.six {
+				rules = append(rules, fmt.Sprintf("-i %s %s -j ACCEPT", t.Device, b.match(s)))
+			}
+		}
+	}
+	return rules
 }
 
 // fromWAN is what anyone may ask of the box: what the site file opens.
