@@ -45,6 +45,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	if cfg.Plain != "" {
 		tasks = append(tasks, listen(env, "plain page", cfg.Plain, nil, plain(keys, cfg.Listen, h)))
 	}
+	tasks = append(tasks, report(env, cfg, w)...)
 	env.Ready()
 	return daemon.Run(ctx, tasks...)
 }

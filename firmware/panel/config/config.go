@@ -17,7 +17,9 @@ type Config struct {
 	Listen  string // TLS
 	Plain   string // where a browser that knows nothing of TLS comes first; empty: nowhere
 	Names   []string
-	Records string // FHIR base for programs in a browser, with no slash at its end; empty: no ECGs on the page
+	Records string   // FHIR base for programs in a browser, with no slash at its end; empty: no ECGs on the page
+	Metrics *Metrics // nil: nobody asks
+	Export  Export
 }
 
 type section struct {
@@ -25,6 +27,7 @@ type section struct {
 	Plain   *string  `toml:"plain"`
 	Names   []string `toml:"names"`
 	Records string   `toml:"records"`
+	telemetrySection
 }
 
 // Defaults and limits.
@@ -69,7 +72,7 @@ func Parse(f *site.File) (Config, error) {
 	if err != nil {
 		return c, f.Errorf("panel.records", "%v", err)
 	}
-	return c, nil
+	return c, telemetry(f, s.telemetrySection, &c)
 }
 
 func endpoint(addr string) bool {
