@@ -11,6 +11,8 @@ type Board struct {
 	Ports    []Port
 	Console  Console
 	Watchdog Watchdog
+	Lamp     Lamp
+	Button   Button
 	TPM      string // kernel driver of the TPM 2.0; empty: none
 	Modules  Modules
 	Disk     Disk
@@ -27,6 +29,20 @@ type Port struct {
 type Console struct {
 	Device string // under /dev
 	Baud   int
+}
+
+// Lamp is the light at the front, of two colours. Names are those under
+// /sys/class/leds, and may be patterns as path.Match has them.
+type Lamp struct {
+	Good, Bad string // green and red; empty: none
+	Why       string // why there is none
+}
+
+// Button is the one at the front, as the kernel's input layer has it.
+type Button struct {
+	Device string // name of the input device; empty: none
+	Code   uint16 // linux/input-event-codes.h
+	Why    string // why there is none
 }
 
 // Watchdog is the timer that resets a box whose PID 1 has stopped running.

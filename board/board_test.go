@@ -29,6 +29,12 @@ func TestBoards(t *testing.T) {
 			if (b.Watchdog.Driver == "") == (b.Watchdog.Why == "") {
 				t.Errorf("watchdog %+v, want either a driver or the reason for none", b.Watchdog)
 			}
+			if (b.Lamp.Good == "") != (b.Lamp.Why != "") || (b.Lamp.Good == "") != (b.Lamp.Bad == "") {
+				t.Errorf("lamp %+v, want both lights or the reason for none", b.Lamp)
+			}
+			if (b.Button.Device == "") != (b.Button.Why != "") || (b.Button.Device == "") != (b.Button.Code == 0) {
+				t.Errorf("button %+v, want a device and a code or the reason for none", b.Button)
+			}
 			if b.Watchdog.Driver != "" && b.Watchdog.Limit < 10 {
 				t.Errorf("watchdog limit %d s, want 10 or more: a busy box must not be reset", b.Watchdog.Limit)
 			}

@@ -17,7 +17,11 @@ var QEMUx86_64 = Board{
 	},
 	Console:  Console{Device: "ttyS0", Baud: 115200},
 	Watchdog: Watchdog{Driver: "i6300esb", Limit: 30},
-	TPM:      "tpm_crb", // built into Debian's kernel
+	// The machine's keyboard stands for the front: two of its lights, and F12 (QMP
+	// send-key with a hold-time). Drivers of both are built into Debian's kernel.
+	Lamp:   Lamp{Good: "*::numlock", Bad: "*::scrolllock"},
+	Button: Button{Device: "AT Translated Set 2 keyboard", Code: 88},
+	TPM:    "tpm_crb", // built into Debian's kernel
 	Modules: Modules{
 		Initrd: []string{"virtio_pci", "virtio_blk", "crc32c_generic", "dm_verity", "erofs"},
 		System: []string{

@@ -202,6 +202,9 @@ func TestLife(t *testing.T) {
 		}
 		expect(t, vm, fmt.Sprintf(`clinicgate: card readers: %d`, n))
 	}
+	if err := vm.HoldButton(1000); err != nil { // too short to be meant
+		t.Fatal(err)
+	}
 	if err := vm.PressPower(); err != nil {
 		t.Fatal(err)
 	}
@@ -243,12 +246,15 @@ func TestFirmwareBootsTheDisk(t *testing.T) {
 	expect(t, vm, `BdsDxe: starting Boot00CA "clinicgate a"`)
 	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
 	expect(t, vm, `FAULT /data/site`)
-	if err := vm.PressPower(); err != nil {
+	if err := vm.HoldButton(9000); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, vm, `clinicgate: power off`)
-	if strings.Contains(vm.Transcript(), "FAULT slots") {
-		t.Error("the box has trouble with its slots")
+	expect(t, vm, `clinicgate: restart: somebody held the button`)
+	expect(t, vm, `clinicgate: restart`)
+	for _, part := range []string{"slots", "front"} {
+		if strings.Contains(vm.Transcript(), "FAULT "+part) {
+			t.Errorf("the box has trouble with its %s", part)
+		}
 	}
 }
 

@@ -30,12 +30,32 @@ func consoleCommand(o *options) *cobra.Command {
 			if plain {
 				kind = ""
 			}
+			go tellLamp(cmd.Context(), o)
 			look := func() (status.Box, time.Time) { l := o.look(); return l.Box, l.At }
 			return console.Serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), kind, func(w io.Writer) { screen(o, w) }, look, menu(o))
 		},
 	}
 	cmd.Flags().BoolVar(&plain, "plain", false, "no full screen: a numbered menu, a line at a time")
 	return cmd
+}
+
+// lampEvery is how often the light at the front is told how the clinic is; it
+// believes that for lamp.Fresh.
+const lampEvery = 5 * time.Second
+
+// tellLamp tells the light, whatever the terminal does. Where there is no init to
+// tell, nobody misses it.
+func tellLamp(ctx context.Context, o *options) {
+	tick := time.NewTicker(lampEvery)
+	defer tick.Stop()
+	for {
+		_ = o.client().Lamp(ctx, status.Lamp(o.look().Box))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // screen leaves lines for the menu and the prompt.

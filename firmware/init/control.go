@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"clinicgate/firmware/lamp"
 	"clinicgate/firmware/plainhttp"
 	"clinicgate/firmware/supervise"
 )
@@ -25,6 +26,7 @@ const text = "text/plain; charset=utf-8"
 //	GET  /reset, POST /reset?phrase=WORDS  a factory reset; root and the console only
 //	POST /restart?service=NAME             } root and the console only
 //	POST /poweroff, POST /reboot           }
+//	POST /lamp?says=STATE                  } what the light at the front is to say
 //	GET  /site, GET /site/before           a site file on trial, what was done; the one before
 //	POST /site/apply?minutes=N             } root and the console only; the body is the file
 //	POST /site/confirm, POST /site/return  }
@@ -66,6 +68,16 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 				return
 			}
 			b.answerCommand(req, answer, sup, endings)
+		case "POST /lamp":
+			if req.UID != 0 && req.UID != uidConsole {
+				fmt.Fprintf(answer(403, text), "%s: user %d may not; the console may\n", req.Path, req.UID)
+				return
+			}
+			if err := b.front.answerLamp(req.Query.Get("says"), time.Now()); err != nil {
+				fmt.Fprintln(answer(400, text), err)
+				return
+			}
+			fmt.Fprintln(answer(202, text), "lamp")
 		case "POST /slot/arm", "POST /slot/commit", "POST /slot/fail":
 			if req.UID != 0 && req.UID != uidUpdate {
 				fmt.Fprintf(answer(403, text), "%s: user %d may not; the update may\n", req.Path, req.UID)
@@ -116,6 +128,11 @@ func (b *box) answerSlot(req plainhttp.Request, answer plainhttp.Answer, endings
 		"/slot/commit": "slot " + b.cmd.slot + " is kept: its release proved itself",
 		"/slot/fail":   "the release on trial " + plain(q.Get("why")),
 	}[req.Path])
+	if req.Path != "/slot/commit" {
+		b.front.know(func(o *lamp.Own) { o.Updating = true }) // until it restarts
+	} else {
+		b.front.know(func(o *lamp.Own) { o.Trial = false })
+	}
 	b.log.Info("slots", "done", req.Path, "version", q.Get("version"), "why", plain(q.Get("why")))
 	if req.Path != "/slot/commit" {
 		select {

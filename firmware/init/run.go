@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"clinicgate/firmware/lamp"
 	"clinicgate/firmware/restart"
 	"clinicgate/firmware/supervise"
 	"clinicgate/firmware/uevent"
@@ -51,6 +52,10 @@ func (b *box) run() error {
 			})
 		})
 	}
+	if b.lights != nil {
+		b.background("lamp", func() error { return b.front.shine(ctx, b.lights) })
+	}
+	b.front.know(func(o *lamp.Own) { o.Trial = b.slots.onTrial() })
 	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"clinicgate/firmware/lamp"
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
 )
@@ -83,6 +84,7 @@ func (b *box) publish(services []wire.Service) {
 		b.seen.ready = uptime()
 		say("ready in %.2f s", b.seen.ready.Seconds())
 		b.log.Info("ready", "after_ms", b.seen.ready.Milliseconds())
+		b.front.know(func(o *lamp.Own) { o.Ready = true })
 	}
 	b.checkLog()
 	b.state.Booted = booted(b.state.Booted, time.Now(), uptime())
@@ -91,6 +93,9 @@ func (b *box) publish(services []wire.Service) {
 	v.ReadyMS = b.seen.ready.Milliseconds()
 	v.Services = services
 	v.Slots = b.slots.published()
+	if b.lights != nil {
+		v.Lamp = string(b.front.state(time.Now()))
+	}
 	text, err := json.Marshal(&v)
 	if err != nil {
 		b.log.Error("publish", "err", err)

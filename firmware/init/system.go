@@ -47,6 +47,8 @@ type box struct {
 	site    *probation.Site
 	endings chan ending // how somebody wants it to end
 	events  *uevent.Listener
+	front   *front
+	lights  *lights   // nil: none
 	nodes   []string  // device nodes of the readers that pcscd knows
 	seen    published // what was said and published last
 }
@@ -67,7 +69,7 @@ func system() error {
 }
 
 func newBox(cmd cmdline) *box {
-	b := &box{cmd: cmd, site: newSite(), release: osrelease.Version(), endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
+	b := &box{cmd: cmd, site: newSite(), front: newFront(), release: osrelease.Version(), endings: make(chan ending, 4), book: logbook.New(logbook.Config{Lines: 300, Limit: 2 << 20})}
 	b.log = slog.New(slog.NewJSONHandler(b.book.Output("init"), nil)).With("program", "init")
 	b.faults = newFaults(b.log)
 	return b
@@ -88,6 +90,8 @@ func (b *box) prepare() {
 	if err := watchPowerKey("/sys", "/dev", b.endings); err != nil { // pressed now, it counts once services run
 		b.log.Warn("power button", "err", err)
 	}
+	b.lights, err = b.frontPanel("/sys", "/dev")
+	b.try(wire.Warning, "front", "lamp", "tell cloud ops; the box works without its light", err)
 	dog, err := openWatchdog(hw.Watchdog)
 	b.dog = dog
 	b.try(wire.Warning, "watchdog", "watchdog", "restart the box; without a watchdog a hang needs a person", err)

@@ -15,6 +15,7 @@ type Init struct {
 	Services   []Service `json:"services"`
 	Slots      *Slots    `json:"slots,omitempty"`
 	SecureBoot string    `json:"secure_boot,omitempty"` // "on": the firmware started only what is signed; "off"; empty: no firmware that tells
+	Lamp       string    `json:"lamp,omitempty"`        // what the light at the front says; empty: there is none
 	Lockdown   string    `json:"lockdown,omitempty"`    // what the kernel denies even to root: "none", "integrity", "confidentiality"
 }
 

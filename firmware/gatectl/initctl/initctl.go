@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"clinicgate/firmware/gatectl/ask"
+	"clinicgate/firmware/lamp"
 )
 
 // Client asks the init of one run directory.
@@ -126,4 +127,10 @@ func (c Client) Reset(ctx context.Context, phrase string) ([]byte, error) {
 	}
 	answer, err := c.peer(patient).Do(ctx, method, path, nil)
 	return answer, hint(err)
+}
+
+// Lamp tells what the light at the front is to say.
+func (c Client) Lamp(ctx context.Context, says lamp.State) error {
+	_, err := c.peer(patient).Do(ctx, http.MethodPost, "/lamp?says="+url.QueryEscape(string(says)), nil)
+	return hint(err)
 }

@@ -228,7 +228,7 @@ func (m *Model) update(r *rows) {
 	if u.V.Why != "" {
 		text += ": " + u.V.Why
 	}
-	if u.V.State == wire.UpdateFetching || u.V.State == wire.UpdateArmed {
+	if u.V.State == wire.UpdateArmed || u.V.State == wire.UpdateProving {
 		text += "; do not unplug"
 	}
 	r.text("UPDATE", 1, text+slots(m.box.Init))

@@ -163,6 +163,12 @@ func (vm *VM) Link(role string, up bool) error {
 // PressPower presses the power button.
 func (vm *VM) PressPower() error { return vm.Monitor("system_powerdown", nil) }
 
+// HoldButton holds the button at the front of the board for so many milliseconds of
+// the machine's own time, and returns at once.
+func (vm *VM) HoldButton(ms int) error {
+	return vm.Monitor("send-key", map[string]any{"keys": []map[string]string{{"type": "qcode", "data": "f12"}}, "hold-time": ms})
+}
+
 // CtrlAltDel asks the box for an orderly restart.
 func (vm *VM) CtrlAltDel() error {
 	key := func(k string) any { return map[string]any{"type": "qcode", "data": k} }
