@@ -102,6 +102,9 @@ func (f *front) pattern(now time.Time) ([]lamp.Flash, string) {
 	if down, restart, reset := f.button.Held(now); down {
 		return lamp.Held(restart, reset), fmt.Sprint("held", restart, reset)
 	}
+	if f.button.Asked {
+		return lamp.Held(true, true), "reset asked for"
+	}
 	s := lamp.Show(f.own, f.said, now.Sub(f.saidAt))
 	return lamp.Pattern(s), string(s)
 }

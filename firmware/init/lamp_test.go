@@ -120,6 +120,53 @@ func TestButtonRestarts(t *testing.T) {
 	}
 }
 
+// A reset takes a second press after the restart that the first one brought, is
+// asked for once, and lapses.
+func TestButtonAsksForReset(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "reset-asked")
+	if err := askReset(false, path); err == nil {
+		t.Error("asked without a data partition")
+	}
+	if asked, err := wasAsked(path); asked || err != nil {
+		t.Fatalf("asked %v, %v", asked, err)
+	}
+	if err := askReset(true, path); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := wasAsked(path)
+	if !asked || err != nil {
+		t.Fatalf("asked %v, %v", asked, err)
+	}
+	if again, _ := wasAsked(path); again {
+		t.Error("a second start asks again")
+	}
+	f, now := newFront(), time.Now()
+	f.awaitConfirmation(asked, now)
+	if _, name := f.pattern(now); name != "reset asked for" {
+		t.Errorf("shows %s", name)
+	}
+	f.press(true, now.Add(time.Minute))
+	if a := f.press(false, now.Add(time.Minute+2*time.Second)); a != button.DoReset {
+		t.Errorf("got %q", a)
+	}
+	f.awaitConfirmation(true, now)
+	if a := f.tick(now.Add(button.Confirm + time.Second)); a != button.DropReset {
+		t.Errorf("got %q", a)
+	}
+}
+
+// Nothing that is nowhere but here goes by a press: where nobody counted the uploads,
+// none may be lost.
+func TestButtonDestroysNoUploads(t *testing.T) {
+	b := &box{front: newFront(), endings: make(chan ending, 1), log: slog.New(slog.DiscardHandler)}
+	b.pressed(button.DoReset) // no syncd says here what waits
+	select {
+	case how := <-b.endings:
+		t.Errorf("ends in %s", how)
+	default:
+	}
+}
+
 func TestReadKey(t *testing.T) {
 	event := func(kind, code uint16, value uint32) []byte {
 		b := make([]byte, 16, 24) // struct timeval

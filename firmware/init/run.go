@@ -55,6 +55,11 @@ func (b *box) run() error {
 	if b.lights != nil {
 		b.background("lamp", func() error { return b.front.shine(ctx, b.lights) })
 	}
+	if asked, err := wasAsked(resetAsked); err != nil {
+		b.log.Error("button", "err", err)
+	} else {
+		b.front.awaitConfirmation(asked, time.Now())
+	}
 	b.front.know(func(o *lamp.Own) { o.Trial = b.slots.onTrial() })
 	b.background("control socket", func() error { return b.control(ctx, sup, endings) })
 	signals := make(chan os.Signal, 4)
@@ -98,6 +103,7 @@ func (b *box) loop(sup *supervise.Supervisor, changed, readers <-chan struct{}, 
 		select {
 		case <-beat.C:
 			b.beat()
+			b.pressed(b.front.tick(time.Now()))
 			b.publish(sup.Services())
 		case <-changed:
 			b.publish(sup.Services())
