@@ -74,12 +74,19 @@ func menu(o *options) []console.Command {
 			_, err := showDoctor(o, t)
 			return err
 		}},
+		own(o, "lines", "which provider is dead, and whose fault it is", "uplink", "test"),
+		own(o, "queue", "what is held for a person, and why", "queue", "held"),
+		own(o, "pair", "which box serves, since when and why", "pair"),
 		{Word: "log", Help: "what the services said lately: log, or log netd", Run: func(ctx context.Context, t console.Talk, arg string) error {
 			return showLog(ctx, o, t, arg, consoleLines, false)
 		}},
 		{Word: "site", Help: "have every program judge the site file", Run: func(ctx context.Context, t console.Talk, _ string) error {
 			return plainly(t, func(w io.Writer) error { return checkSite(ctx, o, w, o.source.Site) })
 		}},
+		own(o, "keep", "keep the site file that is on trial", "site", "confirm"),
+		own(o, "update", "which release runs, which is wanted, how far it is", "update"),
+		own(o, "support", "pack an encrypted file for cloud ops", "support", "bundle"),
+		own(o, "reset", "destroy the box's keys and data; asks for what is lost", "factory-reset"),
 		{Word: "reboot", Help: "start the box afresh", Confirm: "The clinic is without this box for about a minute.", Run: func(ctx context.Context, t console.Talk, _ string) error {
 			return end(ctx, o, t, "reboot")
 		}},
@@ -87,6 +94,43 @@ func menu(o *options) []console.Command {
 			return end(ctx, o, t, "poweroff")
 		}},
 	}
+}
+
+// own is a command of gatectl itself, as it would be typed elsewhere: its questions
+// are put on the console. That it is not content is no error here.
+func own(o *options, word, help string, args ...string) console.Command {
+	return console.Command{Word: word, Help: help, Run: func(ctx context.Context, t console.Talk, _ string) error {
+		root := newRoot()
+		root.SetArgs(append(args[:len(args):len(args)], "--run", o.source.Run, "--site", o.source.Site))
+		root.SetIn(&asking{t: t})
+		root.SetOut(t)
+		root.SetErr(t)
+		err := root.ExecuteContext(ctx)
+		var code exit
+		if errors.As(err, &code) {
+			return nil
+		}
+		return err
+	}}
+}
+
+// asking reads what a person answers, a line each time more is wanted.
+type asking struct {
+	t    console.Talk
+	rest []byte
+}
+
+func (a *asking) Read(p []byte) (int, error) {
+	if len(a.rest) == 0 {
+		line, err := a.t.Ask(">", false)
+		if err != nil {
+			return 0, io.EOF
+		}
+		a.rest = append([]byte(line), '\n')
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
 }
 
 // plainly shows what a command says; that it is not content is no error here.

@@ -24,7 +24,7 @@ func uplinkCommand(o *options) *cobra.Command {
 		Args:  usage(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return showUplinks(o, cmd.OutOrStdout()) },
 	}
-	cmd.AddCommand(whyCommand(o))
+	cmd.AddCommand(whyCommand(o), testCommand(o))
 	return cmd
 }
 

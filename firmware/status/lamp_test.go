@@ -25,10 +25,11 @@ func TestLamp(t *testing.T) {
 			*b = firstBoot()
 			b.Init.V.Faults = []wire.Fault{{ID: "site.missing", Severity: wire.Alarm}}
 		}},
-		"a bad site": {lamp.Help, func(b *Box) { *b = firstBoot() }},
-		"armed":      {lamp.Updating, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateArmed}) }},
-		"proving":    {lamp.Updating, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateProving}); b.Card.Presence = Dead }},
-		"fetching":   {lamp.Good, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateFetching}) }},
+		"no daemon yet": {lamp.Starting, func(b *Box) { *b = firstBoot() }},
+		"a bad site":    {lamp.Help, func(b *Box) { b.SiteErr = "site.toml:3: not TOML" }},
+		"armed":         {lamp.Updating, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateArmed}) }},
+		"proving":       {lamp.Updating, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateProving}); b.Card.Presence = Dead }},
+		"fetching":      {lamp.Good, func(b *Box) { b.Update = live(wire.Update{State: wire.UpdateFetching}) }},
 	} {
 		b := healthy()
 		c.change(&b)
