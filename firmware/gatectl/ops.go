@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"clinicgate/firmware/depot"
+	"clinicgate/firmware/depot/returns"
 	"clinicgate/firmware/release"
+	"clinicgate/firmware/rollout"
 )
 
 // opsOptions are what cloud ops' commands know beside the rest.
@@ -31,7 +35,7 @@ func opsCommand(o *options) *cobra.Command {
 	flags.StringVar(&ops.dir, "depot", ".", "`folder` that boxes read by the web")
 	flags.StringVar(&ops.keys, "keys", "keys", "`folder` of the private keys at hand, ROLE.pem or ROLE-N.pem (PKCS #8)")
 	flags.StringVar(&ops.board, "board", "qemu-x86_64", "`board` the release is for")
-	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand(), ops.openCommand())
+	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand(), ops.serveCommand(), ops.openCommand())
 	return cmd
 }
 
@@ -146,6 +150,8 @@ func (o *opsOptions) renewCommand() *cobra.Command {
 type opsStatus struct {
 	V     int                     `json:"v"`     // 1
 	Rings map[string]release.Ring `json:"rings"` // by BOARD/RING
+	// Boxes count what the boxes of each ring report of its release.
+	Boxes map[string]rollout.Count `json:"boxes"`
 }
 
 func (o *opsOptions) statusCommand() *cobra.Command {
@@ -156,22 +162,29 @@ func (o *opsOptions) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s := opsStatus{V: 1, Rings: map[string]release.Ring{}}
+			reports, err := returns.Load(o.dir)
+			if err != nil {
+				return err
+			}
+			s := opsStatus{V: 1, Rings: map[string]release.Ring{}, Boxes: map[string]rollout.Count{}}
 			for _, n := range names {
 				parts := strings.Split(strings.TrimSuffix(n, ".json"), "/") // rings/BOARD/RING
 				if len(parts) != 3 {
 					continue
 				}
-				if s.Rings[parts[1]+"/"+parts[2]], err = o.depot().Ring(parts[1], parts[2]); err != nil {
+				ring, err := o.depot().Ring(parts[1], parts[2])
+				if err != nil {
 					return err
 				}
+				name := parts[1] + "/" + parts[2]
+				s.Rings[name], s.Boxes[name] = ring, rollout.Tally(reports, parts[1], parts[2], ring.Version)
 			}
 			if o.json {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			for n, r := range s.Rings {
-				fmt.Fprintf(w, "%s\t%s\n", n, describe(r))
+			for _, n := range slices.Sorted(maps.Keys(s.Rings)) {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", n, describe(s.Rings[n]), counted(s.Boxes[n]))
 			}
 			return w.Flush()
 		},
