@@ -47,6 +47,8 @@ type updater struct {
 	init initctl.Client
 	wake chan struct{} // somebody wants the depot asked now
 
+	told []byte // the last report that was taken; of the task work
+
 	mu    sync.Mutex
 	state wire.Update
 }
@@ -94,6 +96,7 @@ func (u *updater) work(ctx context.Context) error {
 		case <-next:
 		}
 		u.once(ctx)
+		u.tell(ctx)
 		next = time.After(u.cfg.Every)
 	}
 }
