@@ -17,11 +17,14 @@ func (e Entry) AuditEvent() json.RawMessage {
 	out := auditEvent{
 		ResourceType: "AuditEvent", Type: coding{"http://terminology.hl7.org/CodeSystem/audit-event-type", "rest", "RESTful Operation"},
 		Action: "E", Recorded: e.When.UTC().Format(time.RFC3339Nano), Outcome: "0", OutcomeDesc: e.Outcome,
-		Agent:  []agent{{Who: &reference{e.Who}, Requestor: true}},
+		Agent:  []agent{{Requestor: true}},
 		Source: source{display{"clinicgate syncd"}},
 	}
 	if kind := map[string]string{"read": "read", "search": "search-type", "create": "create"}[e.Action]; kind != "" {
 		out.Subtype = []coding{{"http://hl7.org/fhir/restful-interaction", kind, ""}}
+	}
+	if e.Who != "" {
+		out.Agent[0].Who = &reference{e.Who}
 	}
 	switch e.Action {
 	case "read":

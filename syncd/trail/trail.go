@@ -8,7 +8,11 @@
 //
 // with the number as its sealed identity and prev the SHA-256 of the text of the
 // record before. What was cut off the end can be told only by someone who was
-// given the last hash; the trail's own delivery will carry it.
+// given the last hash: the EHR, to which Next and Delivered bring the trail, and the
+// note of how far that is, which lies beside it.
+//
+// What was delivered is recycled in the end. An entry says so first, with number and
+// hash of the last record that goes, so that a front cut off by anybody else is told.
 package trail
 
 import (
@@ -44,6 +48,9 @@ type Entry struct {
 	Epoch  string          `json:"epoch,omitempty"`
 	Number uint64          `json:"n,omitempty"`
 	Event  json.RawMessage `json:"event,omitempty"`
+
+	// Of an entry by which older ones were recycled.
+	Mark *Mark `json:"mark,omitempty"`
 }
 
 // ErrBroken is a chain that does not hold.
@@ -56,17 +63,25 @@ const maxBatch = 256
 type Trail struct {
 	log    *segment.Log
 	domain *vault.Domain
+	note   string // file of how far it is delivered
 	in     chan waiter
 	stop   chan struct{}
 	done   sync.WaitGroup
 
 	// Owned by the writing goroutine.
 	number uint64
-	prev   [sha256.Size]byte
+	prev   Hash
 
-	mu   sync.Mutex
-	last map[string]uint64 // epoch → highest number taken over
+	mu      sync.Mutex
+	last    map[string]uint64 // epoch → highest number taken over
+	parts   []part            // by segment, oldest first
+	chain   string            // names the trail outside the box; "" before the first record
+	through State             // delivered so far
+	cursor  segment.Ref       // of the last record delivered, as far as is known
 }
+
+// Hash is a record's, over its text.
+type Hash [sha256.Size]byte
 
 type waiter struct {
 	entry Entry
@@ -84,8 +99,11 @@ func Open(dir string, domain *vault.Domain) (*Trail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open trail: %w", err)
 	}
-	t := &Trail{log: log, domain: domain, in: make(chan waiter), stop: make(chan struct{}), last: map[string]uint64{}}
-	broken := t.check(t.note)
+	t := &Trail{
+		log: log, domain: domain, note: dir + ".delivered", in: make(chan waiter), stop: make(chan struct{}), last: map[string]uint64{},
+	}
+	t.recall()
+	broken := t.check(t.learn)
 	if broken != nil && !errors.Is(broken, ErrBroken) {
 		log.Close()
 		return nil, fmt.Errorf("open trail: %w", broken)
@@ -94,40 +112,71 @@ func Open(dir string, domain *vault.Domain) (*Trail, error) {
 	return t, broken
 }
 
-// check walks the chain, calls fn for every entry and leaves number and prev at
+// check walks the chain, calls fn for every record and leaves number and prev at
 // its end.
-func (t *Trail) check(fn func(Entry)) error {
-	t.number, t.prev = 0, [sha256.Size]byte{}
+func (t *Trail) check(fn func(segment.Ref, Record)) error {
+	t.number, t.prev = 0, Hash{}
 	var broken error
+	var first *Record
+	marks := map[place]bool{}
 	err := t.log.Scan(func(ref segment.Ref, record []byte) error {
-		number, text, entries, err := t.open(record)
+		r, err := t.open(record)
 		switch {
 		case err != nil:
 			broken = fmt.Errorf("%w: the record at %v: %w", ErrBroken, ref, err)
 			return nil
-		case number != t.number+1 || !bytes.Equal(text[:sha256.Size], t.prev[:]):
-			broken = fmt.Errorf("%w: got record %d after %d", ErrBroken, number, t.number)
+		case first == nil:
+			first = &r
+		case r.Number != t.number+1 || r.Prev != t.prev:
+			broken = fmt.Errorf("%w: got record %d after %d", ErrBroken, r.Number, t.number)
 		}
-		t.number, t.prev = number, sha256.Sum256(text)
-		for _, e := range entries {
-			fn(e)
+		t.number, t.prev = r.Number, r.Hash
+		for _, e := range r.Entries {
+			if e.Mark != nil {
+				marks[place{e.Mark.Through, e.Mark.Hash}] = true
+			}
 		}
+		fn(ref, r)
 		return nil
 	})
 	if errors.Is(err, segment.ErrDamaged) {
 		return fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	return errors.Join(err, broken)
+	if first != nil && !first.begins() && !marks[place{first.Number - 1, first.Prev.String()}] {
+		broken = fmt.Errorf("%w: it begins with record %d", ErrBroken, first.Number)
+	}
+	return errors.Join(err, broken, t.held())
 }
 
-// note remembers the number of an event that was taken over.
-func (t *Trail) note(e Entry) {
-	if e.Epoch == "" {
-		return
-	}
+// learn remembers what is needed of a record that is in the log.
+func (t *Trail) learn(ref segment.Ref, r Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last[e.Epoch] = max(t.last[e.Epoch], e.Number)
+	if r.begins() && t.chain == "" {
+		t.chain = r.Hash.String()[:chainDigits]
+	}
+	if n := len(t.parts); n == 0 || t.parts[n-1].gen != ref.Segment() {
+		t.parts = append(t.parts, part{gen: ref.Segment()})
+	}
+	p := &t.parts[len(t.parts)-1]
+	p.last, p.hash = r.Number, r.Hash
+	if r.Number == t.through.Number {
+		t.cursor = ref
+	}
+	for _, e := range r.Entries {
+		if e.Epoch != "" {
+			t.last[e.Epoch] = max(t.last[e.Epoch], e.Number)
+		}
+		if e.When.After(p.newest) {
+			p.newest = e.When
+		}
+		if e.Mark != nil {
+			t.chain = e.Mark.Chain
+			for epoch, n := range e.Mark.Last {
+				t.last[epoch] = max(t.last[epoch], n)
+			}
+		}
+	}
 }
 
 // Last is the highest number of that epoch that the trail has: what has a lower
@@ -138,33 +187,36 @@ func (t *Trail) Last(epoch string) uint64 {
 	return t.last[epoch]
 }
 
-func (t *Trail) open(record []byte) (number uint64, text []byte, entries []Entry, err error) {
+// open opens a record as it lies in the log.
+func (t *Trail) open(record []byte) (Record, error) {
 	if len(record) < 8 {
-		return 0, nil, nil, errors.New("too short")
+		return Record{}, errors.New("too short")
 	}
-	text, err = t.domain.Open(nil, record[8:], record[:8])
+	text, err := t.domain.Open(nil, record[8:], record[:8])
 	if err != nil {
-		return 0, nil, nil, err
+		return Record{}, err
 	}
 	if len(text) < sha256.Size {
-		return 0, nil, nil, errors.New("too short")
+		return Record{}, errors.New("too short")
 	}
-	for _, line := range bytes.Split(bytes.TrimSuffix(text[sha256.Size:], []byte("\n")), []byte("\n")) {
+	r := Record{Number: binary.BigEndian.Uint64(record), Prev: Hash(text[:sha256.Size]), Hash: sha256.Sum256(text)}
+	r.Lines = bytes.Split(bytes.TrimSuffix(text[sha256.Size:], []byte("\n")), []byte("\n"))
+	for _, line := range r.Lines {
 		var e Entry
 		if err := json.Unmarshal(line, &e); err != nil {
-			return 0, nil, nil, err
+			return Record{}, err
 		}
-		entries = append(entries, e)
+		r.Entries = append(r.Entries, e)
 	}
-	return binary.BigEndian.Uint64(record), text, entries, nil
+	return r, nil
 }
 
 // Walk calls fn for every entry, oldest first, those appended before the call at
 // least. What can't be read is left out: Open has said so.
 func (t *Trail) Walk(fn func(Entry)) error {
 	err := t.log.Scan(func(_ segment.Ref, record []byte) error {
-		if _, _, entries, err := t.open(record); err == nil {
-			for _, e := range entries {
+		if r, err := t.open(record); err == nil {
+			for _, e := range r.Entries {
 				fn(e)
 			}
 		}
@@ -233,13 +285,16 @@ func (t *Trail) write(group []waiter) error {
 	id := binary.BigEndian.AppendUint64(nil, t.number+1)
 	record := t.domain.Seal(append([]byte(nil), id...), text.Bytes(), id)
 	// The last free segment is for this: a full disk must not end care.
-	if _, err := t.log.AppendReserve(record); err != nil {
+	ref, err := t.log.AppendReserve(record)
+	if err != nil {
 		return fmt.Errorf("write trail: %w", err)
 	}
-	t.number, t.prev = t.number+1, sha256.Sum256(text.Bytes())
+	r := Record{Number: t.number + 1, Prev: t.prev, Hash: sha256.Sum256(text.Bytes())}
 	for _, w := range group {
-		t.note(w.entry)
+		r.Entries = append(r.Entries, w.entry)
 	}
+	t.number, t.prev = r.Number, r.Hash
+	t.learn(ref, r)
 	return nil
 }
 

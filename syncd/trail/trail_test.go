@@ -45,7 +45,7 @@ func all(t *testing.T, dir string, d *vault.Domain) (entries []Entry, err error)
 	}
 	defer log.Close()
 	tr := &Trail{log: log, domain: d}
-	err = tr.check(func(e Entry) { entries = append(entries, e) })
+	err = tr.check(func(_ segment.Ref, r Record) { entries = append(entries, r.Entries...) })
 	return entries, err
 }
 
