@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"clinicgate/firmware/wire"
 	"clinicgate/syncd/fhir"
@@ -88,24 +89,28 @@ func (h *Handler) accessLog(ctx context.Context, in inquiry, g grant.Grant, e tr
 	if e.Purpose, err = g.Over(o); err != nil {
 		return h.denied(e, err)
 	}
-	all, total, err := h.seen(page, func(numbers []string) bool {
+	all, total, before, err := h.seen(page, func(numbers []string) bool {
 		return slices.ContainsFunc(numbers, func(n string) bool { return slices.Contains(o.Names, g.Name(n)) })
 	})
 	if err != nil {
 		h.Log.Error("the trail can't be read", "err", err)
 		return h.traced(e, failure(http.StatusInternalServerError, fhir.CodeException, "the log of accesses could not be read; call support"))
 	}
-	return h.traced(e, answer{status: http.StatusOK, header: map[string]string{}, trace: "log", body: h.bundle(page, all, total)})
+	return h.traced(e, answer{status: http.StatusOK, header: map[string]string{}, trace: "log", body: h.bundle(page, all, total, before)})
 }
 
 // seen goes through the trail, one asker at a time, and keeps as much as the page
-// needs. It returns the page, newest first, and how many there are in all.
-func (h *Handler) seen(page logPage, of func(numbers []string) bool) ([]trail.Entry, int, error) {
+// needs. It returns the page, newest first, how many there are in all, and until when
+// older ones are with the EHR alone.
+func (h *Handler) seen(page logPage, of func(numbers []string) bool) (_ []trail.Entry, total int, before time.Time, _ error) {
 	h.walking.Lock()
 	defer h.walking.Unlock()
-	last, total := make([]trail.Entry, 0, 64), 0
+	last := make([]trail.Entry, 0, 64)
 	keep := page.offset + page.count
 	err := h.Trail.Walk(func(e trail.Entry) {
+		if e.Mark != nil {
+			before = e.Mark.Until
+		}
 		if !of(e.Patients()) {
 			return
 		}
@@ -116,10 +121,10 @@ func (h *Handler) seen(page logPage, of func(numbers []string) bool) ([]trail.En
 	})
 	slices.Reverse(last)
 	last = last[min(page.offset, len(last)):]
-	return last[:min(page.count, len(last))], total, err
+	return last[:min(page.count, len(last))], total, before, err
 }
 
-func (h *Handler) bundle(page logPage, all []trail.Entry, total int) []byte {
+func (h *Handler) bundle(page logPage, all []trail.Entry, total int, before time.Time) []byte {
 	type entry struct {
 		Resource json.RawMessage   `json:"resource"`
 		Search   map[string]string `json:"search"`
@@ -138,6 +143,10 @@ func (h *Handler) bundle(page logPage, all []trail.Entry, total int) []byte {
 	entries := []entry{}
 	for _, e := range all {
 		entries = append(entries, entry{e.AuditEvent(), map[string]string{"mode": "match"}})
+	}
+	if !before.IsZero() {
+		text := fhir.Outcome("information", fhir.CodeInformation, "Accesses until "+stamp(before)+" are not kept here any more; the EHR has them.")
+		entries = append(entries, entry{text, map[string]string{"mode": "outcome"}})
 	}
 	body, _ := json.Marshal(struct { // of strings and JSON: it can't fail
 		ResourceType string  `json:"resourceType"`

@@ -87,6 +87,16 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
+// Who asks is told until when accesses are no longer here.
+func TestAccessLogRecycled(t *testing.T) {
+	d := patientAt(t)
+	d.trail = []trail.Entry{{Action: "recycle", What: "AuditEvent", Mark: &trail.Mark{Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}}
+	b, text := d.accesses("/AuditEvent?patient=p1")
+	if b.Total != 0 || len(b.Entry) != 1 || b.Entry[0].Resource.ResourceType != "OperationOutcome" || !strings.Contains(text, "until 2026-01-02T03:04:05Z") {
+		t.Errorf("got %s", text)
+	}
+}
+
 // Nobody reads another's log, and professionals none.
 func TestAttackOthersAccessLog(t *testing.T) {
 	d := patientAt(t)
