@@ -11,6 +11,7 @@ type Sync struct {
 	Cache        Cache         `json:"cache"`
 	Disk         Disk          `json:"disk"`
 	Keys         string        `json:"keys"`             // "tpm" or "software: REASON"
+	Audit        *Audit        `json:"audit,omitempty"`  // absent: the trail of accesses stays here
 	Mirror       *Mirror       `json:"mirror,omitempty"` // absent: there is no other box
 	Edits        *Edits        `json:"edits,omitempty"`  // absent: nothing waits and nothing clashes
 }
