@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,10 +51,7 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 	if d.Kind == config.KindMQTT {
 		return s.brokerSender(d, user, password), nil
 	}
-	client := deliver.NewClient(d.URL, user, password)
-	if user == "" && s.atEHR(d.URL) {
-		client.Through(s.access.through)
-	}
+	client := s.httpClient(d.URL, user, password)
 	switch d.Kind {
 	case config.KindTus:
 		return &tus.Sender{
@@ -66,6 +64,16 @@ func (s *state) sender(d config.Destination) (deliver.Sender, error) {
 		return byFormat{format.FHIR: &transaction.Sender{Client: client}, "": &document.Sender{Client: client}}, nil
 	}
 	return nil, fmt.Errorf("destinations of kind %q are not served by this release", d.Kind)
+}
+
+// httpClient is a client of a destination; at the EHR, with the gateway's own access
+// if the destination has none.
+func (s *state) httpClient(u *url.URL, user, password string) *deliver.Client {
+	client := deliver.NewClient(u, user, password)
+	if user == "" && s.atEHR(u) {
+		client.Through(s.access.through)
+	}
+	return client
 }
 
 // byFormat is a destination that takes some kinds of item another way than the rest.

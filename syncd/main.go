@@ -27,7 +27,7 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 		return err
 	}
 	defer s.close()
-	err = daemon.Run(ctx, append(slices.Concat(s.uploads(), s.apps(), s.lists(), s.orders(), s.consults(), s.prefetch(), s.keys.tasks()),
+	err = daemon.Run(ctx, append(slices.Concat(s.uploads(), s.apps(), s.lists(), s.orders(), s.consults(), s.prefetch(), s.keys.tasks(), s.audits()),
 		daemon.Task{Name: "cardauth.json", Run: s.followCard},
 		daemon.Task{Name: "netd.json", Run: s.followNet},
 		daemon.Task{Name: "failoverd.json", Run: s.followPair},

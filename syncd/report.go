@@ -45,7 +45,7 @@ func (s *state) report(now time.Time) {
 	v := &wire.Sync{
 		Lanes: s.queue.Lanes(), Held: len(held), Destinations: append([]wire.Destination{}, s.deliver.Destinations()...),
 		Cache: wire.Cache{Resources: n, Bytes: bytes, LastContact: contact.UTC().Truncate(time.Second)},
-		Disk:  disk(s.env.State), Keys: s.vault.State(), Mirror: s.pair.wire(now),
+		Disk:  disk(s.env.State), Keys: s.vault.State(), Mirror: s.pair.wire(now), Audit: s.auditWire(),
 	}
 	if f := holds(standby && !kept(v.Mirror), v.Lanes); f != nil {
 		s.env.Faults.Raise(*f)
@@ -55,6 +55,8 @@ func (s *state) report(now time.Time) {
 	for id, faults := range alarms(v, s.queue.Newest(), now, s.cfg.Queue.StatLate) {
 		s.env.Faults.Keep(id, faults...)
 	}
+	s.env.Faults.Keep(faultAudit, s.auditFaults(now)...)
+	s.forkFault()
 	s.env.Faults.Keep(faultLogin, s.loginFaults(now)...)
 	s.env.Faults.Keep(faultOrders, s.ordersFaults()...)
 	s.env.Faults.Keep(faultTrustee, s.keys.faults(now)...)
@@ -92,5 +94,6 @@ func (s *state) control() *http.ServeMux {
 	s.pair.routes(mux)
 	s.accessRoutes(mux)
 	s.keyRoutes(mux)
+	s.auditRoutes(mux)
 	return mux
 }

@@ -15,6 +15,7 @@ import (
 	"clinicgate/syncd/config"
 	"clinicgate/syncd/consult/casebook"
 	"clinicgate/syncd/deliver"
+	"clinicgate/syncd/deliver/witness"
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/mqtt"
@@ -47,6 +48,7 @@ type state struct {
 	keys    *keeper // nil: the keys are the box's own
 
 	register *register.Register   // patients by number, and what is ordered
+	witness  *witness.Witness     // nil: the trail of accesses stays here
 	ahead    *prefetch.Prefetcher // nil: the site wants none
 	lastRead atomic.Int64         // Unix nanoseconds: when somebody read a record last
 
@@ -69,6 +71,7 @@ type state struct {
 const (
 	faultStore    = "sync.store"
 	faultTrail    = "sync.trail-broken"
+	faultAudit    = "sync.trail-late"
 	faultQueue    = "sync.queue-damaged"
 	faultDisk     = "sync.disk-full"
 	faultKeys     = "sync.keys-new"

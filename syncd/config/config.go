@@ -45,6 +45,7 @@ type Config struct {
 	Worklist     *Worklist // nil: none is kept
 	Mirror       *Mirror   // nil: there is no other box
 	Vault        *Vault    // nil: there is no third party
+	Audit        *Audit    // nil: the trail of accesses stays here
 	Warm         *Warm     // nil: nothing is fetched before it is asked for
 	Destinations []Destination
 }
@@ -139,6 +140,7 @@ type file struct {
 	Worklist    *worklistFile `toml:"worklist"`
 	Warm        *warmFile     `toml:"warm"`
 	Vault       *vaultFile    `toml:"vault"`
+	Audit       *auditFile    `toml:"audit"`
 	Queue       *queueFile    `toml:"queue"`
 	Mirror      *mirrorFile   `toml:"mirror"`
 	Destination []struct {
@@ -183,6 +185,7 @@ func Parse(f *site.File) (Config, error) {
 	c.warm(&in, &out)
 	c.vault(&in, &out)
 	c.destinations(&in, &out)
+	c.audit(&in, &out)
 	c.contradictions(&out)
 	if err := c.err(); err != nil {
 		return Config{}, err
