@@ -155,6 +155,10 @@ func serveSyncd(runDir string) error {
 		there = false
 		fmt.Fprint(w, `{"v":1,"id":"eac3a17f926a171dc238be7188985905"}`)
 	})
+	mux.HandleFunc("GET /audit", func(w http.ResponseWriter, _ *http.Request) {
+		reason := map[bool]string{true: `,"reason":"cut","since":"2026-11-22T09:00:00Z","oldest":"2026-11-22T08:00:00Z"`}[there]
+		fmt.Fprintf(w, `{"v":1,"audit":{"to":"ehr","records":7,"delivered":5%s}}`, reason)
+	})
 	mux.HandleFunc("GET /ehr/login", func(w http.ResponseWriter, _ *http.Request) {
 		until := map[bool]string{false: `"until":"2026-11-22T09:00:00Z",`}[there]
 		fmt.Fprintf(w, `{"v":1,"ehr":"https://ehr.example/R4","client_id":"box-1",%s"reason":"no\u001b[1m","jwks":{"keys":[{"kty":"EC","kid":"k1"}]}}`, until)

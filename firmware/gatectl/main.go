@@ -104,7 +104,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(queueCommand(o), consultCommand(o), keysCommand(o))
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
 	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o), resetCommand(o))
-	root.AddCommand(ehrCommand(o))
+	root.AddCommand(ehrCommand(o), auditCommand(o))
 	return root
 }
 
