@@ -3,9 +3,11 @@ package clinic
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"clinicgate/firmware/lab/proc"
 	"clinicgate/image/lab/ehr"
@@ -62,7 +64,11 @@ func (c *Clinic) startHospital(ctx context.Context) error {
 		"HttpPort": 8042, "RemoteAccessAllowed": true, "AuthenticationEnabled": true,
 		"RegisteredUsers": map[string]string{HospitalUser: HospitalPassword},
 		"DicomAet":        "HOSPITAL", "DicomPort": 4242,
+		"LuaScripts": []string{filepath.Join(c.Dir, "hospital.lua")},
 	}, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.Dir, "hospital.lua"), []byte(noteReceived), 0o600)
+	}
 	if err != nil {
 		return err
 	}
@@ -75,6 +81,29 @@ func (c *Clinic) startHospital(ctx context.Context) error {
 		return err
 	}
 	return p.WaitPort(ctx, "10.98.2.10:8042")
+}
+
+// noteReceived has Orthanc note each instance that comes to it, also one that it has
+// already and puts with the first.
+const noteReceived = `function ReceivedInstanceFilter(dicom, origin, info)
+  print('RECEIVED ' .. dicom.SOPInstanceUID)
+  return true
+end
+`
+
+// HospitalReceived is how often each instance came to the hospital, by its UID.
+func (c *Clinic) HospitalReceived() (map[string]int, error) {
+	log, err := os.ReadFile(c.log("orthanc"))
+	if err != nil {
+		return nil, fmt.Errorf("what the hospital received: %w", err)
+	}
+	times := map[string]int{}
+	for line := range strings.Lines(string(log)) {
+		if _, uid, ok := strings.Cut(line, "RECEIVED "); ok {
+			times[strings.TrimSpace(uid)]++
+		}
+	}
+	return times, nil
 }
 
 // HospitalClient is an HTTP client inside the hospital, for the ground truth.

@@ -70,7 +70,7 @@ func (m *Morning) Chaos(ctx context.Context, n int, seed uint64) error {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
 	}
-	return c.judge(ctx)
+	return c.judge(ctx, n)
 }
 
 // round is one life of the box: carts send, and its power goes at a random moment.
@@ -182,7 +182,7 @@ const settled = 10 * time.Minute
 
 // judge lets the carts get rid of what they have, and holds the hospital and the box
 // against what was acknowledged.
-func (c *chaos) judge(ctx context.Context) error {
+func (c *chaos) judge(ctx context.Context, cuts int) error {
 	ctx, cancel := context.WithTimeout(ctx, settled)
 	defer cancel()
 	c.providers(true)
@@ -201,42 +201,65 @@ func (c *chaos) judge(ctx context.Context) error {
 	if err := shows(ctx, c.Box, `QUEUE +stat 0 +routine 0 +bulk 0 +held 0 +delivered `); err != nil {
 		return err
 	}
+	received, err := c.Clinic.HospitalReceived()
+	if err != nil {
+		return err
+	}
 	var wrong []error
+	count := map[fault]int{}
 	for _, r := range c.all {
-		if err := c.there(ctx, r); err != nil {
-			wrong = append(wrong, fmt.Errorf("ECG %s: %w", r.uid, err))
+		if what, err := c.there(ctx, r, received[r.uid]); err != nil {
+			count[what]++
+			wrong = append(wrong, fmt.Errorf("ECG %s: %s: %w", r.uid, what, err))
 		}
 	}
 	if err := shows(ctx, c.Box, fmt.Sprintf(`delivered %d\b`, len(c.all))); err != nil {
 		wrong = append(wrong, err)
 	}
-	fmt.Fprintf(c.Out, "%d ECGs were acknowledged; %d are not in the hospital once, unaltered, under their patient\n", len(c.all), len(wrong))
+	fmt.Fprintf(c.Out, "%d cuts of power, %d ECGs acknowledged\n", cuts, len(c.all))
+	for _, f := range []fault{missing, twice, stranger, altered} {
+		fmt.Fprintf(c.Out, "%14s %d\n", f, count[f])
+	}
 	return errors.Join(wrong...)
 }
 
-// there looks for one in the hospital.
-func (c *chaos) there(ctx context.Context, r *recording) error {
+// A fault is what can become of an acknowledged ECG, and must not.
+type fault string
+
+const (
+	missing  fault = "missing"
+	twice    fault = "sent twice"
+	stranger fault = "wrong patient"
+	altered  fault = "altered"
+)
+
+// there looks for one in the hospital, to which it came so many times: Orthanc makes
+// one of two that are alike, so what it has does not tell.
+func (c *chaos) there(ctx context.Context, r *recording, times int) (fault, error) {
 	found, err := c.hospital(ctx, http.MethodPost, "/tools/find", fmt.Sprintf(`{"Level":"Instance","Query":{"SOPInstanceUID":%q}}`, r.uid))
 	if err != nil {
-		return err
+		return missing, err
 	}
 	var ids []string
 	if err := json.Unmarshal(found, &ids); err != nil {
-		return fmt.Errorf("ask the hospital: %w", err)
+		return missing, fmt.Errorf("ask the hospital: %w", err)
 	}
-	if len(ids) != 1 {
-		return fmt.Errorf("acknowledged, and in the hospital %d times", len(ids))
+	switch {
+	case len(ids) == 0:
+		return missing, errors.New("acknowledged, and not in the hospital")
+	case len(ids) > 1 || times != 1:
+		return twice, fmt.Errorf("%d in the hospital, to which it came %d times, want once", len(ids), times)
 	}
 	stored, err := c.hospital(ctx, http.MethodGet, "/instances/"+ids[0]+"/file", "")
 	if err != nil {
-		return err
+		return missing, err
 	}
 	set, err := parse(stored)
 	if err != nil {
-		return err
+		return altered, err
 	}
 	if patient, err := text(set, tag.PatientID); err != nil || patient != r.patient {
-		return fmt.Errorf("got patient %q, want %q: %v", patient, r.patient, err)
+		return stranger, fmt.Errorf("got patient %q, want %q: %v", patient, r.patient, err)
 	}
-	return sameECG(r.body, stored)
+	return altered, sameECG(r.body, stored)
 }
