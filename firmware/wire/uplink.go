@@ -17,6 +17,7 @@ type UplinkUse struct {
 	TxBPS       float64 `json:"tx_bps,omitempty"`
 	LineUp      int64   `json:"line_up_bps,omitempty"` // what it carries, as the site file says
 	LineDown    int64   `json:"line_down_bps,omitempty"`
+	Metered     bool    `json:"metered,omitempty"` // each byte costs
 	Month       *Month  `json:"month,omitempty"`
 }
 

@@ -24,7 +24,7 @@ func (u Uplink) use() wire.UplinkUse {
 		Role: u.Config.Role, Share: u.Use.Share, Portal: u.Status.Portal,
 		JitterOutMS: millis(u.Use.Path.JitterOut), JitterInMS: millis(u.Use.Path.JitterIn),
 		LossOutPct: tenth(u.Use.Path.LossOut), LossInPct: tenth(u.Use.Path.LossIn),
-		LineUp: u.Config.Up, LineDown: u.Config.Down,
+		LineUp: u.Config.Up, LineDown: u.Config.Down, Metered: u.Config.Metered,
 		RxBPS: float64(int(u.Use.Rx)), TxBPS: float64(int(u.Use.Tx)),
 	}
 	if volume.Spent(u.Use.Month.Bytes, u.Config.Cap) {
