@@ -122,6 +122,15 @@ func (s *Schedule) Next(now time.Time, least Lane) (Entry, bool) {
 	return st.line[0].Entry, true
 }
 
+// Oldest says when the entry of a lane that would leave next was accepted.
+func (s *Schedule) Oldest(l Lane, now time.Time) (accepted time.Time, ok bool) {
+	s.lanes[l].wake(now)
+	if ready := s.lanes[l].ready.all; len(ready) > 0 {
+		return ready[0].line[0].Accepted, true
+	}
+	return accepted, false
+}
+
 // pick names the lane whose turn it is, or 0.
 func (s *Schedule) pick(now time.Time, least Lane) Lane {
 	var first Lane
