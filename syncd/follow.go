@@ -12,6 +12,7 @@ import (
 
 	"clinicgate/firmware/wire"
 	"clinicgate/firmware/wirefile"
+	"clinicgate/syncd/allowance"
 	"clinicgate/syncd/grant"
 )
 
@@ -110,12 +111,13 @@ func (s *state) silent(what string) {
 	})
 }
 
-// followNet tells the EHR's client which way out there is.
+// followNet tells the EHR's client and deliveries which way out there is.
 func (s *state) followNet(ctx context.Context) error {
 	return wirefile.Follow(ctx, s.env.Run, wire.NetFile, func(n *wire.Net) {
 		if n != nil && !wirefile.Alive(n.PID) {
 			n = nil // what a dead netd said may be long wrong: try and see
 		}
+		s.deliver.Way(allowance.WayOf(n))
 		if s.ehr.Follow(n) {
 			s.deliver.Nudge()
 			s.desk.Nudge()

@@ -8,6 +8,7 @@ import (
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/wire"
+	"clinicgate/syncd/allowance"
 	"clinicgate/syncd/deliver"
 	"clinicgate/syncd/dimse"
 	"clinicgate/syncd/ingest"
@@ -32,7 +33,7 @@ func (s *state) openQueue() (err error) {
 	if err := s.openParts(); err != nil {
 		return err
 	}
-	s.deliver = deliver.New(s.queue, s.destinations(), deliver.Policy{}, s.env.Log)
+	s.deliver = deliver.New(s.queue, s.destinations(), deliver.Policy{Share: allowance.Policy(s.cfg.Share)}, s.env.Log)
 	if err := s.pair.begin(); err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ type Config struct {
 	Vault        *Vault    // nil: there is no third party
 	Audit        *Audit    // nil: the trail of accesses stays here
 	Warm         *Warm     // nil: nothing is fetched before it is asked for
+	Share        Share
 	Destinations []Destination
 }
 
@@ -143,6 +144,7 @@ type file struct {
 	Audit       *auditFile    `toml:"audit"`
 	Queue       *queueFile    `toml:"queue"`
 	Mirror      *mirrorFile   `toml:"mirror"`
+	Share       *shareFile    `toml:"share"`
 	Destination []struct {
 		Name     string   `toml:"name"`
 		Kind     string   `toml:"kind"`
@@ -178,6 +180,7 @@ func Parse(f *site.File) (Config, error) {
 	c.cache(&in, &out)
 	c.queue(&in, &out)
 	c.mirror(&in, &out)
+	c.share(&in, &out)
 	c.endpoints(&in, &out)
 	c.lists(&in, &out)
 	c.apps(&in, &out)

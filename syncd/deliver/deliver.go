@@ -13,6 +13,7 @@ import (
 	"io"
 	"time"
 
+	"clinicgate/syncd/allowance"
 	"clinicgate/syncd/queue"
 )
 
@@ -96,6 +97,7 @@ type Policy struct {
 	Most      time.Duration // longest such pause (30 s)
 	GiveUp    int           // attempts after which an item that others pass is held (12)
 	ItemFirst time.Duration // pause of an item that failed by itself (2 s)
+	Share     allowance.Policy
 }
 
 func (p Policy) withDefaults() Policy {

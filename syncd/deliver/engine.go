@@ -22,6 +22,7 @@ type Engine struct {
 	log   *slog.Logger
 	lines []*line
 	shift shift
+	pace  *pace
 	other Other // nil: there is none
 
 	mu       sync.Mutex
@@ -31,8 +32,8 @@ type Engine struct {
 // New returns the engine for these destinations. Names and accepted kinds come
 // from a checked configuration.
 func New(q *queue.Queue, to []Destination, p Policy, log *slog.Logger) *Engine {
-	e := &Engine{queue: q, log: log, homeless: map[string]int{}}
-	shared := newHurry()
+	e := &Engine{queue: q, log: log, pace: newPace(p.Share), homeless: map[string]int{}}
+	shared := newHurry(e.pace)
 	for _, d := range to {
 		e.lines = append(e.lines, newLine(d, p.withDefaults(), shared))
 	}
@@ -115,7 +116,11 @@ func (e *Engine) attempt(ctx context.Context, l *line, entry lane.Entry) {
 		l.retry(entry, &Failure{Kind: Troubled, Reason: "queue"})
 		return
 	}
-	from := &source{open: func() (io.ReadCloser, error) { return e.queue.Body(id) }, gate: l.gate(ctx, it.Lane)}
+	from := &source{
+		open:   func() (io.ReadCloser, error) { return e.queue.Body(id) },
+		gate:   func() error { return e.gate(ctx, l, it) },
+		passed: func(n int) { e.pace.passed(it.Lane, n, time.Now()) },
+	}
 	start := time.Now()
 	proof, err := l.Sender.Send(ctx, it, tried, from.body)
 	switch f := (*Failure)(nil); {
@@ -123,6 +128,8 @@ func (e *Engine) attempt(ctx context.Context, l *line, entry lane.Entry) {
 		e.close(l, entry, proof, time.Since(start))
 	case ctx.Err() != nil:
 		e.again(l, entry, broken(ctx))
+	case errors.Is(from.failed(), errDear):
+		e.again(l, entry, &Failure{Kind: Pending, Reason: errDear.Error()})
 	case from.failed() != nil:
 		e.hold(l, entry, fmt.Sprintf("the stored body can't be read: %v", from.failed()))
 	case errors.As(err, &f) && f.Kind == Refused:
@@ -134,6 +141,14 @@ func (e *Engine) attempt(ctx context.Context, l *line, entry lane.Entry) {
 		}
 		e.again(l, entry, failure(err))
 	}
+}
+
+// gate is passed before each piece of an item's body.
+func (e *Engine) gate(ctx context.Context, l *line, it queue.Item) error {
+	if e.pace.waits(it.Lane, it.Accepted, time.Now()) {
+		return errDear
+	}
+	return l.gate(ctx, it.Lane)()
 }
 
 func (e *Engine) close(l *line, entry lane.Entry, proof string, took time.Duration) {
@@ -215,14 +230,32 @@ func (e *Engine) Report(to FaultKeeper) {
 	}
 	e.mu.Unlock()
 	to.Keep("destination.refusing", refusing...)
+	to.Keep("destination.dear", e.dearFaults()...)
 	to.Keep("destination.missing", missing...)
+}
+
+// dearFaults says that uploads wait for money's sake.
+func (e *Engine) dearFaults() []wire.Fault {
+	on, waiting := e.pace.dear(), 0
+	for _, l := range e.lines {
+		waiting += l.withheld()
+	}
+	if on == "" || waiting == 0 {
+		return nil
+	}
+	return []wire.Fault{{
+		Severity: wire.Warning, Where: "uplink " + on,
+		What: fmt.Sprintf("%d destinations have bulk uploads that wait for an uplink that costs less", waiting),
+		Do:   "have the other uplink mended; after sync.share.wait they leave by this one",
+	}}
 }
 
 // source opens an item's body for a Sender, remembers if reading it failed, and
 // lets urgent items pass between two reads.
 type source struct {
-	open func() (io.ReadCloser, error)
-	gate func() error
+	open   func() (io.ReadCloser, error)
+	gate   func() error
+	passed func(n int)
 
 	mu  sync.Mutex
 	err error
@@ -254,13 +287,35 @@ type sourceReader struct {
 	io.ReadCloser
 }
 
+// Aside reads a body without its bytes counting as sent: to look at them, or to pass
+// over what the destination has.
+func Aside(body io.Reader) io.Reader {
+	if r, ok := body.(*sourceReader); ok {
+		return asideReader{r}
+	}
+	return body
+}
+
+type asideReader struct{ *sourceReader }
+
+func (r asideReader) Read(p []byte) (int, error) { return r.pull(p) }
+
 // turn is how much is sent before urgent items are let pass.
 const turn = 64 << 10
 
 func (r *sourceReader) Read(p []byte) (int, error) {
 	if err := r.s.gate(); err != nil {
+		if errors.Is(err, errDear) {
+			r.s.fail(err)
+		}
 		return 0, err
 	}
+	n, err := r.pull(p)
+	r.s.passed(n)
+	return n, err
+}
+
+func (r *sourceReader) pull(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p[:min(len(p), turn)])
 	if err != nil && err != io.EOF {
 		r.s.fail(err)

@@ -363,11 +363,12 @@ func TestStatPassesBulk(t *testing.T) {
 
 // A body that can't be read is held with the reason; the destination isn't blamed.
 func TestDamagedBody(t *testing.T) {
-	s := &source{open: func() (io.ReadCloser, error) { return nil, segment.ErrDamaged }, gate: func() error { return nil }}
+	pass, sent := func() error { return nil }, func(int) {}
+	s := &source{open: func() (io.ReadCloser, error) { return nil, segment.ErrDamaged }, gate: pass, passed: sent}
 	if _, err := s.body(); err == nil || !errors.Is(s.failed(), segment.ErrDamaged) {
 		t.Fatalf("open: %v, %v", err, s.failed())
 	}
-	s = &source{open: func() (io.ReadCloser, error) { return io.NopCloser(io.MultiReader(strings.NewReader("x"), bad{})), nil }, gate: func() error { return nil }}
+	s = &source{open: func() (io.ReadCloser, error) { return io.NopCloser(io.MultiReader(strings.NewReader("x"), bad{})), nil }, gate: pass, passed: sent}
 	r, err := s.body()
 	if err != nil {
 		t.Fatal(err)

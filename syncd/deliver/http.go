@@ -105,9 +105,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 }
 
 // Patience is how long an exchange with a body of size bytes may take: a minute,
-// and what a link of 8 KiB/s needs.
+// and what a link of 4 KiB/s needs.
 func Patience(size int64) time.Duration {
-	return time.Minute + time.Duration(size/(8<<10))*time.Second
+	return time.Minute + time.Duration(size/(4<<10))*time.Second
 }
 
 // Status judges an answer whose status is not the wished one.

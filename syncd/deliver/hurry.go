@@ -9,15 +9,19 @@ import (
 // whose destination does not answer must not stop them for longer.
 const yield = 10 * time.Second
 
-// A hurry is what the lines share: which of them has urgent items on their way. The
-// link they leave by is one.
+// A hurry is what the lines share: which of them has urgent items on their way, and
+// the pace of the others. The link they leave by is one.
 type hurry struct {
+	*pace
+
 	mu      sync.Mutex
 	since   map[*line]time.Time
 	changed chan struct{} // closed and replaced when one ends
 }
 
-func newHurry() *hurry { return &hurry{since: map[*line]time.Time{}, changed: make(chan struct{})} }
+func newHurry(p *pace) *hurry {
+	return &hurry{pace: p, since: map[*line]time.Time{}, changed: make(chan struct{})}
+}
 
 // begin notes that a line has an urgent item under way.
 func (h *hurry) begin(l *line, now time.Time) {

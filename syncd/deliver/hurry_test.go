@@ -4,12 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"clinicgate/syncd/allowance"
 	"clinicgate/syncd/lane"
 )
 
 // Another destination's urgent item has the link for a while, and for no longer.
 func TestHurry(t *testing.T) {
-	h, now := newHurry(), time.Now()
+	h, now := newHurry(newPace(allowance.Policy{})), time.Now()
 	a, b := newLine(Destination{Name: "a"}, Policy{}.withDefaults(), h), newLine(Destination{Name: "b"}, Policy{}.withDefaults(), h)
 	h.begin(a, now)
 	h.begin(a, now.Add(yield/2)) // a second one does not prolong it
@@ -36,7 +37,7 @@ func TestHurry(t *testing.T) {
 
 // A bulk item's next piece waits while another line's urgent one is under way.
 func TestGateAcrossLines(t *testing.T) {
-	h := newHurry()
+	h := newHurry(newPace(allowance.Policy{}))
 	a, b := newLine(Destination{Name: "a"}, Policy{}.withDefaults(), h), newLine(Destination{Name: "b"}, Policy{}.withDefaults(), h)
 	a.add(lane.Entry{ID: [16]byte{1}, Lane: lane.Stat})
 	e, ok, _, _ := a.next(time.Now(), lane.Stat)

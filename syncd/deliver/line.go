@@ -79,6 +79,9 @@ func (l *line) next(now time.Time, least lane.Lane) (e lane.Entry, ok bool, chan
 	if l.failures > 0 && l.flight > 0 {
 		return e, false, l.changed, idle
 	}
+	if least == lane.Bulk && l.tooDear(now) {
+		least = lane.Routine
+	}
 	if e, ok = l.schedule.Next(now, least); ok {
 		l.flight++
 		if e.Lane == lane.Stat {
@@ -93,6 +96,22 @@ func (l *line) next(now time.Time, least lane.Lane) (e lane.Entry, ok bool, chan
 		wait = min(wait, max(at.Sub(now), time.Millisecond))
 	}
 	return e, false, l.changed, wait
+}
+
+// tooDear reports whether bulk waits for a cheaper uplink. The caller holds mu.
+func (l *line) tooDear(now time.Time) bool {
+	accepted, ok := l.schedule.Oldest(lane.Bulk, now)
+	return ok && l.hurry.waits(lane.Bulk, accepted, now)
+}
+
+// withheld is 1 if bulk waits so.
+func (l *line) withheld() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tooDear(time.Now()) {
+		return 1
+	}
+	return 0
 }
 
 // landed counts an attempt that ended. The caller holds mu.
@@ -186,7 +205,7 @@ func (l *line) passed(e lane.Entry) bool {
 
 // gate returns what a body's reader calls before each piece: it waits while stat
 // items are on their way, here or for a while to another destination, unless this is
-// one.
+// one, and while the lane has had its share of the up-link.
 func (l *line) gate(ctx context.Context, of lane.Lane) func() error {
 	return func() error {
 		for {
@@ -194,6 +213,8 @@ func (l *line) gate(ctx context.Context, of lane.Lane) func() error {
 			stat, changed := l.stat, l.changed
 			l.mu.Unlock()
 			left, ended := l.hurry.wait(l, time.Now())
+			pause, faster := l.hurry.pause(of, time.Now())
+			left = max(left, pause)
 			if of == lane.Stat || stat == 0 && left <= 0 {
 				return ctx.Err()
 			}
@@ -207,6 +228,7 @@ func (l *line) gate(ctx context.Context, of lane.Lane) func() error {
 				return ctx.Err()
 			case <-changed:
 			case <-ended:
+			case <-faster:
 			case <-timer.C:
 			}
 			timer.Stop()

@@ -154,7 +154,7 @@ func (f *file) bring(l *link, body deliver.Body) error {
 		return fmt.Errorf("read item: %w", err)
 	}
 	defer from.Close()
-	if _, err := io.CopyN(io.Discard, from, f.at.From); err != nil {
+	if _, err := io.CopyN(io.Discard, deliver.Aside(from), f.at.From); err != nil {
 		return fmt.Errorf("read item: %w", err)
 	}
 	for again := l.present; f.at.From < f.Size; again = false {

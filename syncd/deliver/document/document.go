@@ -343,6 +343,6 @@ func sha1Of(body deliver.Body) ([]byte, error) {
 	}
 	defer file.Close()
 	h := sha1.New()
-	_, err = io.Copy(h, file)
+	_, err = io.Copy(h, deliver.Aside(file))
 	return h.Sum(nil), err
 }

@@ -58,7 +58,7 @@ func (s *Sender) compare(ctx context.Context, at place, it queue.Item, body deli
 		return fmt.Errorf("read item: %w", err)
 	}
 	defer file.Close()
-	ours, err := sum(file, it.Size)
+	ours, err := sum(deliver.Aside(file), it.Size)
 	if err != nil {
 		return fmt.Errorf("read item: %w", err)
 	}

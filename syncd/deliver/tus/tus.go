@@ -83,7 +83,7 @@ func (s *Sender) bring(ctx context.Context, place string, offset, size int64, bo
 		return fmt.Errorf("read item: %w", err)
 	}
 	defer file.Close()
-	if _, err := io.CopyN(io.Discard, file, offset); err != nil {
+	if _, err := io.CopyN(io.Discard, deliver.Aside(file), offset); err != nil {
 		return fmt.Errorf("read item: %w", err)
 	}
 	for offset < size {
