@@ -20,7 +20,7 @@ func (e Entry) AuditEvent() json.RawMessage {
 		Agent:  []agent{{Requestor: true}},
 		Source: source{display{"clinicgate syncd"}},
 	}
-	if kind := map[string]string{"read": "read", "search": "search-type", "create": "create"}[e.Action]; kind != "" {
+	if kind := map[string]string{"read": "read", "search": "search-type", "create": "create", "update": "update", "patch": "patch", "delete": "delete"}[e.Action]; kind != "" {
 		out.Subtype = []coding{{"http://hl7.org/fhir/restful-interaction", kind, ""}}
 	}
 	if e.Who != "" {
@@ -31,6 +31,10 @@ func (e Entry) AuditEvent() json.RawMessage {
 		out.Action = "R"
 	case "create":
 		out.Action = "C"
+	case "update", "patch":
+		out.Action = "U"
+	case "delete":
+		out.Action = "D"
 	}
 	if strings.HasPrefix(e.Outcome, "refused") || strings.HasPrefix(e.Outcome, "failed") {
 		out.Outcome = "4" // minor failure
@@ -50,7 +54,7 @@ func (e Entry) AuditEvent() json.RawMessage {
 	}
 	if e.What != e.Patient {
 		x := entity{Type: coding{types, "2", "System Object"}, Role: coding{roles, "24", "Query"}, Query: base64.StdEncoding.EncodeToString([]byte(e.What))}
-		if e.Action == "read" || e.Action == "create" {
+		if e.Action != "search" && strings.Contains(e.What, "/") {
 			x.What, x.Query, x.Role = &reference{e.What}, "", coding{roles, "3", "Report"}
 		}
 		out.Entity = append(out.Entity, x)
