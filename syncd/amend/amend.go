@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +39,7 @@ type Trail interface {
 	Append(e trail.Entry) error
 }
 
-// Options of a desk. All but Wrote are required.
+// Options of a desk. All but Wrote and AuthorWaits are required.
 type Options struct {
 	Book    *pending.Book // with what the journal had
 	Journal Journal
@@ -46,6 +48,9 @@ type Options struct {
 	Base    string // the EHR's URL
 	Log     *slog.Logger
 	Wrote   func(patient fhir.Ref, w fhir.Written) // told what the EHR has now
+	// AuthorWaits is how long an author waits for the EHR's word at most; then the change
+	// goes on by itself.
+	AuthorWaits time.Duration
 }
 
 // A Desk takes changes and brings them to the EHR. Safe for concurrent use.
@@ -61,6 +66,9 @@ type Desk struct {
 
 // New returns a desk. Run must be running for what waits to be delivered.
 func New(o Options) *Desk {
+	if o.AuthorWaits == 0 {
+		o.AuthorWaits = 15 * time.Second
+	}
 	return &Desk{
 		Options: o, nudge: make(chan struct{}, 1), seq: o.Book.NextSeq(),
 		turns: map[fhir.Ref]chan struct{}{}, later: map[fhir.Ref]rest{},
@@ -93,18 +101,20 @@ func (d *Desk) Make(ctx context.Context, e pending.Edit) (Outcome, error) {
 	if old, ok := d.known(e.ID); ok {
 		return Outcome{Edit: old}, nil // the same request once more
 	}
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	inTime, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	release := d.turn(waiting, e.Patient)
+	release := d.turn(inTime, e.Patient)
 	d.mu.Lock()
 	e.Seq, e.State = d.seq, pending.Waiting
 	d.seq++
 	free := release != nil && d.EHR.Down(time.Now()) == "" && len(d.Book.Queue(e.Patient)) == 0
 	full := d.Book.Len() >= maxOpen
 	d.mu.Unlock()
-	if release != nil {
-		defer release()
-	}
+	defer func() {
+		if release != nil {
+			release()
+		}
+	}()
 	if full {
 		return Outcome{}, ErrBusy
 	}
@@ -118,11 +128,62 @@ func (d *Desk) Make(ctx context.Context, e pending.Edit) (Outcome, error) {
 		d.Nudge()
 		return Outcome{Edit: e}, nil
 	}
-	return d.first(context.WithoutCancel(ctx), e)
+	w := &waiting{done: make(chan answer, 1)}
+	inside := release
+	release = nil // whoever sends keeps the turn
+	go func() {
+		defer inside()
+		d.first(context.WithoutCancel(ctx), e, w)
+	}()
+	late := time.NewTimer(d.AuthorWaits)
+	defer late.Stop()
+	select {
+	case a := <-w.done:
+		return a.Outcome, a.err
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return w.leave(Outcome{Edit: e})
+}
+
+// waiting is an author who waits for the EHR's word. Whoever has left hears of a refusal by
+// a Task; who has not, at once, and by nothing else.
+type waiting struct {
+	mu   sync.Mutex
+	gone bool
+	done chan answer
+}
+
+type answer struct {
+	Outcome
+	err error
+}
+
+// leave ends the waiting, unless the answer has just come.
+func (w *waiting) leave(kept Outcome) (Outcome, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case a := <-w.done:
+		return a.Outcome, a.err
+	default:
+		w.gone = true
+		return kept, nil
+	}
+}
+
+// hears gives the author the answer, if he is there.
+func (w *waiting) hears(a answer) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gone {
+		w.done <- a
+	}
+	return !w.gone
 }
 
 // first sends an edit whose author waits.
-func (d *Desk) first(ctx context.Context, e pending.Edit) (Outcome, error) {
+func (d *Desk) first(ctx context.Context, e pending.Edit, w *waiting) {
 	changes, ready, err := d.outgoing(e)
 	var written []fhir.Written
 	if err == nil && ready {
@@ -130,23 +191,45 @@ func (d *Desk) first(ctx context.Context, e pending.Edit) (Outcome, error) {
 	}
 	var no *fhir.Refusal
 	var lost *pending.Lost
+	if errors.As(err, &lost) {
+		err = &fhir.Refusal{Status: http.StatusConflict, Body: fhir.Failure(fhir.CodeConflict, lost.What)}
+	}
 	switch {
-	case errors.As(err, &lost):
-		no = &fhir.Refusal{Status: 409, Body: fhir.Failure("conflict", lost.What)}
-		fallthrough
 	case errors.As(err, &no):
-		e.State, e.Status, e.Ended = pending.Refused, no.Status, time.Now().UTC()
-		for i := range e.Changes {
-			e.Changes[i].Body = nil
-		}
-		d.note(e)
-		return Outcome{Edit: e}, no
+		d.turnedDown(ctx, e, changes, no, w)
 	case err != nil || !ready:
 		d.Log.Warn("what became of a change is not known; it is asked for and sent again", "err", err)
+		w.hears(answer{Outcome: Outcome{Edit: e}})
 		d.Nudge()
-		return Outcome{Edit: e}, nil
+	default:
+		e = d.done(e, written)
+		if !w.hears(answer{Outcome: Outcome{Edit: e, Written: written}}) {
+			d.traced(e, "delivered")
+		}
 	}
-	return Outcome{Edit: d.done(e, written), Written: written}, nil
+}
+
+// turnedDown tells the author of a refusal.
+//
+//	stop between the answer and the note: the edit is sent again, refused again, and that
+//	    becomes a Task: the author hears of it twice
+func (d *Desk) turnedDown(ctx context.Context, e pending.Edit, changes []fhir.Change, no *fhir.Refusal, w *waiting) {
+	refused := e
+	refused.State, refused.Status, refused.Ended = pending.Refused, no.Status, time.Now().UTC()
+	refused.Changes = slices.Clone(e.Changes)
+	for i := range refused.Changes {
+		refused.Changes[i].Body = nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		if err := d.clash(ctx, e, changes, no.Status, fhir.Said(no.Body)); err != nil {
+			d.Log.Warn("a refused change stays until its Task can be made", "err", err)
+		}
+		return
+	}
+	d.note(refused)
+	w.done <- answer{Outcome{Edit: refused}, no}
 }
 
 // put makes edits durable and then known.
