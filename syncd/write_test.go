@@ -85,7 +85,7 @@ func TestStockClientWrites(t *testing.T) {
 		}
 		return err == nil
 	})
-	if on.Status != "201 200 201 201 200" || !on.Same || on.Pending || on.Clash != 412 || on.HiddenRead != 410 || on.Value != 74 || on.Result != on.Systolic ||
+	if on.Status != "201 200 200 201 201 200" || !on.Same || on.Pending || on.Clash != 412 || on.HiddenRead != 410 || on.Value != 76 || on.Result != on.Systolic ||
 		!slices.Contains(on.Found, on.Systolic) || slices.Contains(on.Found, "Observation/"+on.Gone) {
 		t.Errorf("online: %+v", on)
 	}
@@ -95,11 +95,11 @@ func TestStockClientWrites(t *testing.T) {
 	if err != nil {
 		t.Fatalf("offline: %v %s", err, said)
 	}
-	if off.Status != "202 202 202 202 202" || !off.Same || !off.Pending || off.Clash != 412 || off.HiddenRead != 410 || off.Value != 74 || off.Result != off.Systolic ||
+	if off.Status != "202 202 202 202 202 202" || !off.Same || !off.Pending || off.Clash != 412 || off.HiddenRead != 410 || off.Value != 76 || off.Result != off.Systolic ||
 		!slices.Contains(off.Found, "Observation/"+off.ID) || !slices.Contains(off.Found, off.Systolic) || slices.Contains(off.Found, "Observation/"+off.Gone) {
 		t.Errorf("offline: %+v", off)
 	}
-	c.wait("edits in the status", func() bool { e := c.status().Edits; return e != nil && e.Waiting == 5 })
+	c.wait("edits in the status", func() bool { e := c.status().Edits; return e != nil && e.Waiting == 6 })
 	c.kill() // and what waits outlives the program
 	c.start()
 	c.listening()

@@ -24,7 +24,7 @@ func Capability(self, software string, date time.Time, writes bool, creates ...s
 		}
 		switch {
 		case writes && IsWritable(t):
-			r.Interaction = append(r.Interaction, capCode{"create"}, capCode{"update"})
+			r.Interaction = append(r.Interaction, capCode{"create"}, capCode{"update"}, capCode{"patch"})
 			if t != "Patient" {
 				r.Interaction = append(r.Interaction, capCode{"delete"})
 			}
@@ -41,6 +41,10 @@ func Capability(self, software string, date time.Time, writes bool, creates ...s
 		}
 		resources = append(resources, r)
 	}
+	var patches []string
+	if writes {
+		patches = []string{"application/json-patch+json"}
+	}
 	data, _ := json.Marshal(capability{ // strings and numbers always marshal
 		ResourceType: "CapabilityStatement",
 		Status:       "active",
@@ -54,6 +58,7 @@ func Capability(self, software string, date time.Time, writes bool, creates ...s
 		},
 		FHIRVersion: Release,
 		Format:      []string{"application/fhir+json", "json"},
+		PatchFormat: patches,
 		Rest: []capRest{{
 			Mode: "server",
 			Documentation: writing(writes, creates) + " If-None-Match and If-Modified-Since answer 304. A search names one patient, or finds " +
@@ -74,7 +79,7 @@ func writing(writes bool, creates []string) string {
 	text := "Read only; a transaction, too, holds reads alone."
 	if writes {
 		text = "Doctors read, and with care for the patient change records: an update says by If-Match or meta.versionId which version " +
-			"it changes, a delete hides and destroys nothing, a transaction is about one patient. " +
+			"it changes, a patch is a JSON Patch, a delete hides and destroys nothing, a transaction is about one patient. " +
 			"What is not at the EHR yet is answered 202, kept durably, shown here with a tag of urn:clinicgate:pending, and delivered " +
 			"in order; the id it gets here stays readable. If-None-Exist takes identifier=SYSTEM|VALUE."
 	}
@@ -94,6 +99,7 @@ type capability struct {
 	Implementation capImplementation `json:"implementation"`
 	FHIRVersion    string            `json:"fhirVersion"`
 	Format         []string          `json:"format"`
+	PatchFormat    []string          `json:"patchFormat,omitempty"`
 	Rest           []capRest         `json:"rest"`
 }
 

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
@@ -89,6 +90,9 @@ func entryWish(q fhir.Request, r *http.Request) wish {
 	w := wishFor(q.Method, path, query)
 	w.kind, w.body, w.match, w.noneExist = fhir.MediaType, q.Resource, q.Match, q.NoneExist
 	w.prefer, w.fullURL = strings.Join(r.Header.Values("Prefer"), ","), q.FullURL
+	if w.err == nil && q.Method == http.MethodPatch {
+		w.kind, w.body, w.err = patchIn(q.Resource)
+	}
 	if w.err == nil && w.body == nil && q.Method != http.MethodDelete {
 		w.err = wrong("an entry that changes something has a resource")
 	}
@@ -153,4 +157,17 @@ func response(a answer) fhir.Response {
 		out.Modified = at.UTC().Format(time.RFC3339)
 	}
 	return out
+}
+
+// patchIn is the patch in an entry: in a Binary (R4 http.html#jsonpatch).
+func patchIn(resource []byte) (kind string, patch []byte, err error) {
+	var b struct {
+		ResourceType string
+		ContentType  string
+		Data         []byte
+	}
+	if json.Unmarshal(resource, &b) != nil || b.ResourceType != "Binary" {
+		return "", nil, &problem{http.StatusUnsupportedMediaType, fhir.CodeNotSupported, "a patch in a Bundle is a Binary of application/json-patch+json"}
+	}
+	return b.ContentType, b.Data, nil
 }

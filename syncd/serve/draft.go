@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"clinicgate/syncd/cache"
 	"clinicgate/syncd/fhir"
+	"clinicgate/syncd/fhir/patch"
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/pending"
 )
@@ -72,6 +74,9 @@ func (w wish) action() string {
 		return "create"
 	case grant.Delete:
 		return "delete"
+	}
+	if w.method == http.MethodPatch {
+		return "patch"
 	}
 	return "update"
 }
@@ -142,7 +147,9 @@ func (h *Handler) draw(ctx context.Context, d *draft, i int, w wish, names map[s
 	case http.MethodDelete:
 		c.Hide, body = true, stands.Body
 	case http.MethodPatch:
-		return &problem{http.StatusMethodNotAllowed, fhir.CodeNotSupported, "PATCH is not taken: PUT the whole resource"}
+		if body, err = patched(w, stands.Body); err != nil {
+			return err
+		}
 	default:
 		if !fhir.JSONBody(w.kind) {
 			return fmt.Errorf("%w: got %.60q, want application/fhir+json", errMedia, w.kind)
@@ -154,7 +161,7 @@ func (h *Handler) draw(ctx context.Context, d *draft, i int, w wish, names map[s
 		return err
 	case env.Type != c.Ref.Type:
 		return wrong("the resource is not of the type in the address")
-	case w.method == http.MethodPut && env.ID != w.ref.ID && env.ID != c.Ref.ID:
+	case w.method != http.MethodPost && env.ID != w.ref.ID && env.ID != c.Ref.ID:
 		return wrong("the resource's id is not the one in the address")
 	}
 	if err := h.base(c, w, env, stands); err != nil {
@@ -239,4 +246,20 @@ func (h *Handler) belongs(d *draft, i int, stands cache.Result) error {
 	}
 	d.patient = patient
 	return nil
+}
+
+// patched is what stands with a JSON Patch on it.
+func patched(w wish, stands []byte) ([]byte, error) {
+	if w.kind != "application/json-patch+json" {
+		return nil, &problem{http.StatusUnsupportedMediaType, fhir.CodeNotSupported,
+			"a patch is taken as JSON Patch alone (application/json-patch+json); FHIRPath Patch and XML Patch are not"}
+	}
+	body, err := patch.Apply(stands, w.body)
+	switch {
+	case errors.Is(err, patch.ErrApply):
+		return nil, &problem{http.StatusUnprocessableEntity, fhir.CodeInvalid, err.Error()}
+	case err != nil:
+		return nil, wrong(err.Error())
+	}
+	return body, nil
 }

@@ -21,6 +21,10 @@ const ids = (bundle) => (bundle.entry || []).filter((e) => e.search?.mode !== 'o
   const read = await client.read({ resourceType: 'Observation', id: made.id });
   const changed = await client.update({ resourceType: 'Observation', id: made.id, body: { ...read, valueQuantity: { value: 74, unit: '/min' } } });
   status.push(http(changed).status);
+  const patched = await client.patch({ resourceType: 'Observation', id: made.id, jsonPatch: [
+    { op: 'test', path: '/valueQuantity/value', value: 74 }, { op: 'replace', path: '/valueQuantity/value', value: 76 },
+  ] });
+  status.push(http(patched).status);
   let clash = 0;
   await client.update({ resourceType: 'Observation', id: made.id, body: read }).catch((e) => { clash = e.response.status; });
   const bundle = await client.transaction({ body: { resourceType: 'Bundle', type: 'transaction', entry: [
