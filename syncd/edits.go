@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -72,4 +73,24 @@ func (s *state) editsReport(now time.Time) *wire.Edits {
 		return nil
 	}
 	return &wire.Edits{Waiting: c.Waiting, Oldest: c.Oldest, Clashes: c.Clashes}
+}
+
+// editsRoutes adds what a person may ask of changes on the control socket.
+func (s *state) editsRoutes(mux *http.ServeMux) {
+	for path, clashed := range map[string]bool{"GET /edits": false, "GET /edits/clashes": true} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			all := []wire.Edit{}
+			for _, e := range s.desk.List(clashed) {
+				one := wire.Edit{ID: e.ID, State: string(e.State), When: e.When, By: e.Who, Types: []string{}, Tries: e.Tries, Status: e.Status}
+				if e.Task.ID != "" {
+					one.Task = s.desk.Now(e.Task).String()
+				}
+				for _, c := range e.Changes {
+					one.Types = append(one.Types, c.Ref.Type)
+				}
+				all = append(all, one)
+			}
+			reply(w, http.StatusOK, wire.EditList{V: 1, Items: all})
+		})
+	}
 }

@@ -91,6 +91,7 @@ func (s *state) control() *http.ServeMux {
 	mux.Handle("GET /metrics", &s.metrics)
 	s.queueRoutes(mux)
 	s.consultRoutes(mux)
+	s.editsRoutes(mux)
 	s.pair.routes(mux)
 	s.accessRoutes(mux)
 	s.keyRoutes(mux)

@@ -168,6 +168,12 @@ func serveSyncd(runDir string) error {
 	mux.HandleFunc("GET /consults/5f0c", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"v":1,%s,"request":"ServiceRequest/a","sent":["ServiceRequest/a"],"back":[{"resource":"Communication/x","at":"2026-11-22T09:00:00Z"}]}`, one)
 	})
+	mux.HandleFunc("GET /edits", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"v":1,"items":[{"id":"0c51aa00-0000","state":"waiting","when":"2026-11-22T09:00:00Z","by":"Practitioner/1","types":["Observation","Condition"]}]}`)
+	})
+	mux.HandleFunc("GET /edits/clashes", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"v":1,"items":[{"id":"9f86d081-0000","state":"clashed","when":"2026-11-22T09:00:00Z","by":"Practitioner/1","types":["Observation"],"tries":1,"status":412,"task":"Task/7"}]}`)
+	})
 	keys := func(why, domain string) string {
 		return fmt.Sprintf(`{"v":1,"by":"tpm","wrap":"9f86d081","trustee":"https://10.99.0.1:8460","asked":"2026-11-22T09:00:00Z"%s,"domains":[
 			{"name":"T-1/uploads","use":2,"own":true,"may":"write","until":"2026-12-22T09:00:00Z"},

@@ -101,7 +101,7 @@ func newRoot() *cobra.Command {
 	flags.BoolVar(&o.json, "json", false, "print one JSON object (docs/gatectl.md)")
 	root.AddCommand(statusCommand(o), doctorCommand(o), logCommand(o), siteCommand(o), pairCommand(o), cardCommand(o), consoleCommand(o),
 		endCommand(o, "poweroff", "switch the box off"), endCommand(o, "reboot", "start the box afresh"))
-	root.AddCommand(queueCommand(o), consultCommand(o), keysCommand(o))
+	root.AddCommand(queueCommand(o), consultCommand(o), keysCommand(o), recordsCommand(o))
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
 	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o), resetCommand(o))
 	root.AddCommand(ehrCommand(o), auditCommand(o))
