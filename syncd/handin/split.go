@@ -11,8 +11,8 @@ import (
 // maxReads is how long a Bundle of questions may be.
 const maxReads = 256 << 10
 
-// split sends Bundles of questions to whom answers them, and Bundles of new
-// resources to next. What is neither is next's to refuse.
+// split sends Bundles of questions, and a person's with changes in them, to whom answers
+// those, and Bundles of new resources to next. What is neither is next's to refuse.
 func split(reads, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxReads {
@@ -25,8 +25,10 @@ func split(reads, next http.Handler) http.Handler {
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(head), failing{err}, body), body}
-		if err == nil && len(head) <= maxReads && asks(head) {
-			next = reads
+		person := r.Header.Get("Authorization") != ""
+		if err == nil && len(head) <= maxReads && (asks(head) || person && changes(head)) {
+			reads.ServeHTTP(w, r)
+			return
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -41,6 +43,18 @@ func asks(body []byte) bool {
 		}
 	}
 	return err == nil
+}
+
+// changes reports that a Bundle has what only records can take: an update, a deletion,
+// a condition.
+func changes(body []byte) bool {
+	requests, _, err := fhir.ParseBatch(body)
+	for _, rq := range requests {
+		if !rq.Reads() && rq.Method != http.MethodPost || rq.NoneExist != "" {
+			return err == nil
+		}
+	}
+	return false
 }
 
 // failing is a body that broke off.
