@@ -71,6 +71,8 @@ var params = map[string][]param{
 	"RiskAssessment": {{"date", KindDate, []string{"occurrenceDateTime", "occurrencePeriod"}}, byPatient, bySubject, ofEncounter},
 	"ServiceRequest": {byCode, byCategory, byStatus, {"intent", KindToken, []string{"intent"}}, {"authored", KindDate, []string{"authoredOn"}},
 		{"occurrence", KindDate, []string{"occurrenceDateTime", "occurrencePeriod"}}, byPatient, bySubject, ofEncounter, {"requester", KindRef, []string{"requester"}}},
+	"Task": {byCode, byStatus, {"authored-on", KindDate, []string{"authoredOn"}}, {"owner", KindRef, []string{"owner"}}, {"focus", KindRef, []string{"focus"}},
+		{"patient", KindRef, []string{"for"}}},
 	"Specimen": {byKind, byStatus, {"collected", KindDate, []string{"collection.collectedDateTime", "collection.collectedPeriod"}}, byPatient, bySubject},
 
 	"Patient": {

@@ -40,13 +40,13 @@ var types = [...]string{
 }
 
 // clinical are the types that can be searched by their patient, sorted; each
-// carries the patient in "subject" or in "patient".
+// carries the patient in "subject" or in "patient", a Task in "for".
 var clinical = [...]string{
 	"AllergyIntolerance", "Appointment", "CarePlan", "CareTeam", "Communication", "Condition",
 	"DiagnosticReport", "DocumentReference", "Encounter", "Goal", "ImagingStudy", "Immunization", "Media",
 	"MedicationAdministration", "MedicationDispense", "MedicationRequest",
 	"MedicationStatement", "Observation", "Procedure", "QuestionnaireResponse",
-	"RiskAssessment", "ServiceRequest", "Specimen",
+	"RiskAssessment", "ServiceRequest", "Specimen", "Task",
 }
 
 // patientOnly are clinical types without a search parameter "subject".
