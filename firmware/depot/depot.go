@@ -157,6 +157,11 @@ func (d Depot) Publish(r release.Release, keys Keys) error {
 			return fmt.Errorf("publish %s: %s: got SHA-256 %s, want %s", r.Version, file, got, want)
 		}
 	}
+	unlock, err := d.alone()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return d.change(metadata.TARGETS, release.Path(r.Board, r.Version), text, false, keys)
 }
 
@@ -179,6 +184,16 @@ func (d Depot) checkImage(r release.Release, image release.Image) error {
 
 // Steer says what a ring of boxes runs; the release must be published.
 func (d Depot) Steer(board, ring string, r release.Ring, keys Keys) error {
+	unlock, err := d.alone()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return d.steer(board, ring, r, keys)
+}
+
+// steer is Steer with the depot locked.
+func (d Depot) steer(board, ring string, r release.Ring, keys Keys) error {
 	if err := release.Name("ring", ring); err != nil {
 		return err
 	}

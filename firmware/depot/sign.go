@@ -73,7 +73,14 @@ func MakeKeys(dir string) (Keys, error) {
 }
 
 // Renew signs the timestamp anew, so that boxes see the depot is alive.
-func (d Depot) Renew(keys Keys) error { return d.announce(nil, keys) }
+func (d Depot) Renew(keys Keys) error {
+	unlock, err := d.alone()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return d.announce(nil, keys)
+}
 
 // announce writes a snapshot, if there is something new, and then the timestamp:
 // with that the change is there for the boxes.

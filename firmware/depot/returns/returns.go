@@ -150,9 +150,8 @@ func (d *Desk) judge(board, ring string) error {
 	if why == "" {
 		return nil
 	}
-	now.Halted = why
-	if err := depot.Steer(board, ring, now, d.Keys); err != nil {
-		return err
+	if halted, err := depot.Halt(board, ring, now.Version, why, d.Keys); err != nil || !halted {
+		return err // a person has told the ring something else meanwhile
 	}
 	d.Log.Warn("rollout halted", "board", board, "ring", ring, "release", now.Version, "why", why)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,5 +138,38 @@ func TestAnswers(t *testing.T) {
 	}
 	if all, err := Load(d.Dir); err != nil || len(all) != 1 || all[0].Code != "ES-VA-001" {
 		t.Errorf("got %+v, %v", all, err)
+	}
+}
+
+// Whoever is late with a halt does not undo what a person has said since.
+func TestHaltOfWhatWasMeant(t *testing.T) {
+	d := newDesk(t)
+	depot := depot.Depot{Dir: d.Dir, Now: time.Now()}
+	if halted, err := depot.Halt(board, "all", "1.4.0", "too late", d.Keys); halted || err != nil {
+		t.Errorf("got %v, %v", halted, err)
+	}
+	if halted, err := depot.Halt(board, "all", "1.5.0", "first", d.Keys); !halted || err != nil {
+		t.Errorf("got %v, %v", halted, err)
+	}
+	if halted, err := depot.Halt(board, "all", "1.5.0", "second", d.Keys); halted || err != nil || d.ring(t).Halted != "first" {
+		t.Errorf("got %v, %v, %+v", halted, err, d.ring(t))
+	}
+}
+
+// Two programs steer at the same time: the depot knows both, and is whole.
+func TestSteeredByTwo(t *testing.T) {
+	d := newDesk(t)
+	var group sync.WaitGroup
+	for n := range 8 {
+		group.Go(func() {
+			depot := depot.Depot{Dir: d.Dir, Now: time.Now()}
+			if err := depot.Steer(board, fmt.Sprintf("ring-%d", n), release.Ring{Version: "1.5.0", Percent: n}, d.Keys); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if rings, err := (depot.Depot{Dir: d.Dir}).Rings(); err != nil || len(rings) != 9 {
+		t.Errorf("got %v, %v, want nine rings", rings, err)
 	}
 }
