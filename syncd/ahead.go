@@ -22,8 +22,10 @@ func (s *state) prefetch() []daemon.Task {
 	}
 	policy := warm.Default(s.cfg.Cache.Bytes / 100 * int64(w.Share))
 	policy.Sweep = w.Sweep
+	records := s.reader(0)
+	records.Source = s.ehr.Aside()
 	s.ahead = prefetch.New(prefetch.Options{
-		Records: s.reader(0), Policy: policy, Base: s.cfg.EHR.Base.String(), Panel: w.Panel, Pinned: w.Pinned,
+		Records: records, Policy: policy, Base: s.cfg.EHR.Base.String(), Panel: w.Panel, Pinned: w.Pinned,
 		Down: s.awayNow, Busy: s.lineBusy, Keep: s.cache.Keep, Log: s.env.Log,
 	})
 	return []daemon.Task{{Name: "records ahead", Run: s.ahead.Run}}

@@ -167,7 +167,7 @@ func (c *Client) next(link string) (string, error) {
 func checkStatus(resp *http.Response, body []byte) error {
 	status := resp.StatusCode
 	if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
-		return fmt.Errorf("%w: it answers with status %d", fhir.ErrUnreachable, status)
+		return fmt.Errorf("%w: %w", fhir.ErrUnreachable, later(resp))
 	}
 	if !fhir.JSONBody(resp.Header.Get("Content-Type")) {
 		return fmt.Errorf("%w: status %d with content that is not FHIR JSON", fhir.ErrNonsense, status)

@@ -27,10 +27,6 @@ const (
 	manyParts = 6        // times as long is waited for all of a patient
 )
 
-// After no answer from the EHR a reader who has a stored answer is not made to
-// wait again for this long, unless the path changes.
-const rest = 5 * time.Second
-
 // Client talks to one EHR. Safe for concurrent use.
 type Client struct {
 	base    *url.URL
@@ -39,6 +35,7 @@ type Client struct {
 	kept   *http.Client  // connections are kept between requests
 	fresh  *http.Client  // every request dials
 	inside chan struct{} // room for maxInside
+	aside  chan struct{} // room for maxAside
 	large  chan struct{} // room for one
 	flight singleflight.Group
 
@@ -47,6 +44,7 @@ type Client struct {
 	moved   chan struct{} // closed when the way out changes
 	contact time.Time     // last good answer
 	failed  time.Time     // last time nothing came, zero after an answer
+	again   time.Time     // not worth waiting for before, after a failure
 	why     string
 	piece   bool // this EHR has no $everything
 }
@@ -72,7 +70,7 @@ func New(base *url.URL, timeout time.Duration) *Client {
 	return &Client{
 		base: base, timeout: timeout,
 		kept: transport(true), fresh: transport(false),
-		inside: make(chan struct{}, maxInside), large: make(chan struct{}, 1), moved: make(chan struct{}),
+		inside: make(chan struct{}, maxInside), aside: make(chan struct{}, maxAside), large: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
 }
 
@@ -122,7 +120,7 @@ func (c *Client) Down(now time.Time) string {
 	if reason, ok := Path(c.path, c.base.Hostname()); !ok {
 		return reason
 	}
-	if !c.failed.IsZero() && now.Sub(c.failed) < rest {
+	if !c.failed.IsZero() && now.Before(c.again) {
 		return c.why
 	}
 	return ""
@@ -149,6 +147,7 @@ func (c *Client) note(err error) {
 		c.contact, c.failed, c.why = time.Now(), time.Time{}, ""
 	case errors.Is(err, fhir.ErrUnreachable):
 		c.failed, c.why = time.Now(), err.Error()
+		c.again = c.failed.Add(pause(err))
 	default:
 		c.failed = time.Time{} // it answers, if not well
 	}

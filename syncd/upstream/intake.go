@@ -50,7 +50,7 @@ func (in *intake) get(ctx context.Context, target, etag string) (*http.Response,
 		return nil, nil, err
 	}
 	defer leave()
-	resp, err := in.c.race(ctx, target, etag)
+	resp, err := in.c.patient(ctx, target, etag)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %s", fhir.ErrUnreachable, cause(err))
 	}
