@@ -22,6 +22,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,11 +65,13 @@ type Trail struct {
 	log    *segment.Log
 	domain *vault.Domain
 	note   string // file of how far it is delivered
-	in     chan waiter
-	stop   chan struct{}
-	done   sync.WaitGroup
 
-	// Owned by the writing goroutine.
+	queue   sync.Mutex // guards the next three
+	waiting []*waiter
+	leading bool // somebody writes, or has been told to
+	closed  bool
+
+	// Owned by whoever leads.
 	number uint64
 	prev   Hash
 
@@ -83,9 +86,14 @@ type Trail struct {
 // Hash is a record's, over its text.
 type Hash [sha256.Size]byte
 
+// A waiter is one Append in progress.
 type waiter struct {
 	entry Entry
-	err   chan error
+	line  []byte // as it is chained
+	wake  chan struct{}
+	lead  bool // woken to write, not because it is done
+	last  bool // Close: comes after all others and appends nothing
+	err   error
 }
 
 // Open opens the trail in dir and checks its chain. A broken chain is returned
@@ -100,7 +108,7 @@ func Open(dir string, domain *vault.Domain) (*Trail, error) {
 		return nil, fmt.Errorf("open trail: %w", err)
 	}
 	t := &Trail{
-		log: log, domain: domain, note: dir + ".delivered", in: make(chan waiter), stop: make(chan struct{}), last: map[string]uint64{},
+		log: log, domain: domain, note: dir + ".delivered", last: map[string]uint64{},
 	}
 	t.recall()
 	broken := t.check(t.learn)
@@ -108,7 +116,6 @@ func Open(dir string, domain *vault.Domain) (*Trail, error) {
 		log.Close()
 		return nil, fmt.Errorf("open trail: %w", broken)
 	}
-	t.done.Go(t.writing)
 	return t, broken
 }
 
@@ -236,51 +243,60 @@ var ErrClosed = errors.New("trail: closed")
 //	stop before it returns: the entry is there or not, the chain holds
 //	stop after: it is there
 func (t *Trail) Append(e Entry) error {
-	w := waiter{e, make(chan error, 1)}
-	select {
-	case t.in <- w:
-		return <-w.err
-	case <-t.stop:
+	line, err := json.Marshal(e) // here, so that many do it at once
+	if err != nil {
+		return fmt.Errorf("write trail: %w", err)
+	}
+	w := &waiter{entry: e, line: append(line, '\n'), wake: make(chan struct{})}
+	t.queue.Lock()
+	if t.closed {
+		t.queue.Unlock()
 		return ErrClosed
 	}
+	t.waiting = append(t.waiting, w)
+	leads := !t.leading
+	t.leading = true
+	t.queue.Unlock()
+	if !leads {
+		<-w.wake
+	}
+	if leads || w.lead {
+		t.lead()
+	}
+	return w.err
 }
 
-// writing takes what waits, as much as there is, and makes it one record.
-func (t *Trail) writing() {
-	for {
-		select {
-		case w := <-t.in:
-			group := t.gather(w)
-			err := t.write(group)
-			for _, w := range group {
-				w.err <- err
-			}
-		case <-t.stop:
-			return
+// lead writes what waits, the caller's entry in front, as one record: in its own
+// goroutine, so that a lone reader waits for nobody. Then it hands the lead to the
+// first of those who came meanwhile.
+func (t *Trail) lead() {
+	t.queue.Lock()
+	n := 0
+	for n < len(t.waiting) && n < maxBatch && !t.waiting[n].last {
+		n++
+	}
+	group := slices.Clone(t.waiting[:n])
+	t.waiting = slices.Delete(t.waiting, 0, n)
+	t.queue.Unlock()
+	err := t.write(group)
+	for i, w := range group {
+		w.err = err
+		if i > 0 {
+			close(w.wake)
 		}
+	}
+	t.queue.Lock()
+	defer t.queue.Unlock()
+	if t.leading = len(t.waiting) > 0; t.leading {
+		t.waiting[0].lead = true
+		close(t.waiting[0].wake)
 	}
 }
 
-func (t *Trail) gather(first waiter) []waiter {
-	group := []waiter{first}
-	for len(group) < maxBatch {
-		select {
-		case w := <-t.in:
-			group = append(group, w)
-		default:
-			return group
-		}
-	}
-	return group
-}
-
-func (t *Trail) write(group []waiter) error {
+func (t *Trail) write(group []*waiter) error {
 	text := bytes.NewBuffer(append([]byte(nil), t.prev[:]...))
-	enc := json.NewEncoder(text)
 	for _, w := range group {
-		if err := enc.Encode(w.entry); err != nil {
-			return fmt.Errorf("write trail: %w", err)
-		}
+		text.Write(w.line)
 	}
 	id := binary.BigEndian.AppendUint64(nil, t.number+1)
 	record := t.domain.Seal(append([]byte(nil), id...), text.Bytes(), id)
@@ -300,7 +316,16 @@ func (t *Trail) write(group []waiter) error {
 
 // Close waits for appends in progress and closes the trail.
 func (t *Trail) Close() error {
-	close(t.stop)
-	t.done.Wait()
+	t.queue.Lock()
+	t.closed = true
+	if t.leading {
+		last := &waiter{wake: make(chan struct{}), last: true}
+		t.waiting = append(t.waiting, last)
+		t.queue.Unlock()
+		<-last.wake // the lead is ours now, and nobody else will ask for it
+		t.queue.Lock()
+		t.waiting, t.leading = nil, false
+	}
+	t.queue.Unlock()
 	return t.log.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -161,5 +162,37 @@ func TestNothingReadableOnDisk(t *testing.T) {
 		if bytes.Contains(data, []byte("Practitioner")) || bytes.Contains(data, []byte("4711")) {
 			t.Errorf("%s shows who read what", filepath.Base(f))
 		}
+	}
+}
+
+// What was promised before or during Close is there, and nothing else; a second Close
+// does not hang.
+func TestCloseAmidAppends(t *testing.T) {
+	dir, d := filepath.Join(t.TempDir(), "audit"), domain(t)
+	tr := open(t, dir, d)
+	var wg sync.WaitGroup
+	var kept atomic.Int32
+	for i := range 200 {
+		wg.Go(func() {
+			switch err := tr.Append(entry(i)); {
+			case err == nil:
+				kept.Add(1)
+			case !errors.Is(err, ErrClosed):
+				t.Error(err)
+			}
+		})
+		if i == 100 {
+			wg.Go(func() {
+				if err := tr.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	_ = tr.Close()
+	entries, err := all(t, dir, d)
+	if err != nil || len(entries) != int(kept.Load()) {
+		t.Errorf("%d entries, %d promised, %v", len(entries), kept.Load(), err)
 	}
 }
