@@ -10,18 +10,15 @@ package upload
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
-	"unicode"
 
+	"clinicgate/syncd/caller"
 	"clinicgate/syncd/grant"
 	"clinicgate/syncd/ingest"
 	"clinicgate/syncd/partial"
@@ -179,24 +176,12 @@ func (h *Handler) still(r *http.Request, s sender) error {
 
 // sender tells who uploads, and refuses who may not.
 func (h *Handler) sender(r *http.Request) (sender, error) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return sender{}, errors.New("no client certificate")
+	c, err := caller.Of(r, h.Devices)
+	s := sender{name: c.Name, peer: c.Peer}
+	if err != nil || c.Itself {
+		return s, err
 	}
-	cert := r.TLS.PeerCertificates[0]
-	sum := sha256.Sum256(cert.Raw)
-	s := sender{name: cert.Subject.CommonName, peer: base64.RawURLEncoding.EncodeToString(sum[:])}
-	if s.name == "" || len(s.name) > 64 || strings.ContainsFunc(s.name, unicode.IsControl) {
-		return s, errors.New("the certificate's common name must have 1 to 64 characters")
-	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if scheme == "" && slices.Contains(h.Devices, s.name) {
-		return s, nil
-	}
-	if !strings.EqualFold(scheme, "Bearer") {
-		token = ""
-	}
-	var err error
-	s.person, err = grant.Who(time.Now(), h.Roster(), h.Issuer, strings.TrimSpace(token), s.peer)
+	s.person, err = grant.Who(time.Now(), h.Roster(), h.Issuer, c.Token, c.Peer)
 	return s, err
 }
 
