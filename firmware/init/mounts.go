@@ -94,9 +94,9 @@ func deviceNodes(console string) []folder {
 	return []folder{
 		{"/dev/net/tun", 0o660, 0, uidNetd},
 		{"/dev/" + console, 0o620, uidConsole, uidConsole},
-		{tpmNode, 0o660, 0, gidTPM}, // its clock, the key of the tokens, and that of what is stored
 	}
 }
 
 // tpmNode is the TPM through the kernel's resource manager; not every board has one.
+// Services use its clock, the key of the tokens, and that of what is stored (awaitTPM).
 const tpmNode = "/dev/tpmrm0"

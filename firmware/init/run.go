@@ -55,6 +55,7 @@ func (b *box) run() error {
 	if b.lights != nil {
 		b.background("lamp", func() error { return b.front.shine(ctx, b.lights) })
 	}
+	b.background("TPM", func() error { return b.awaitTPM(ctx) })
 	if asked, err := wasAsked(resetAsked); err != nil {
 		b.log.Error("button", "err", err)
 	} else {

@@ -100,6 +100,9 @@ func (b *box) prepare() {
 	b.try(wire.Warning, "hostname", "hostname", "restart the box", unix.Sethostname([]byte("gateway")))
 	b.try(wire.Warning, "limits", "cgroup", "tell cloud ops; programs run without memory limits", enableCgroups(cgroupDir))
 	b.try(wire.Warning, "devices", "device", "tell cloud ops: this release does not fit the board", grantDevices(hw))
+	if err := grantTPM(); !errors.Is(err, fs.ErrNotExist) { // awaitTPM deals with that
+		b.try(wire.Warning, "devices", "device", "tell cloud ops: this release does not fit the board", err)
+	}
 	b.prepareData(find)
 	b.prepareSlots(find)
 	b.try(wire.Alarm, "random numbers", "entropy", "keys made now would be weak: wait, or restart the box", awaitEntropy(10*time.Second))
@@ -238,11 +241,7 @@ func chosen(text string) string {
 func grantDevices(hw *board.Board) error {
 	var all []error
 	for _, n := range deviceNodes(hw.Console.Device) {
-		err := n.ensure()
-		if n.path == tpmNode && errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		all = append(all, err)
+		all = append(all, n.ensure())
 	}
 	return errors.Join(all...)
 }
