@@ -79,11 +79,13 @@ bench-card: deps ## insertion, login and removal, local and over a 40 ms link: b
 bench-drain: deps ## a backlog over a thin, lossy line, urgent ECGs and ten cuts beside it: build/bench/drain.json; BACKLOG_MB=200: a smaller one
 	@$(GO) test ./syncd $(EXEC) -run '^$$' -bench '^BenchmarkDrain$$' -benchtime 1x -timeout 40m
 
-bench-ux: deps ## the clinic's page over a cold cache: build/bench/ux.json
+bench-ux: deps ## the clinic's page over a cold cache, the console at rest, gatectl status: build/bench/ux.json
 	@$(GO) test ./firmware/panel -run '^$$' -bench '^BenchmarkPage$$' -benchtime 1x -timeout 10m
+	@$(GO) test ./firmware/gatectl -run '^$$' -bench '^BenchmarkConsole$$' -benchtime 1x -timeout 10m
 
 screens: deps ## take the pictures of docs/screens anew
 	@mkdir -p docs/screens
+	@$(GO) test ./firmware/gatectl/screen -run '^TestPictures$$' -count=1 -pictures $(CURDIR)/docs/screens
 	@$(GO) test ./firmware/panel -run '^TestScreens$$' -count=1 -screens $(CURDIR)/docs/screens
 	@$(GO) test ./cardauth $(EXEC) -run '^TestDoctorSeesAnECG$$' -count=1 -screens $(CURDIR)/docs/screens
 

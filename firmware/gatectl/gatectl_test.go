@@ -25,9 +25,7 @@ import (
 // names that publish golden wire files, judge site files and answer as init does.
 func TestMain(m *testing.M) {
 	commands := map[string]func(){
-		"gatectl": func() {
-			os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-		},
+		"gatectl": main,
 	}
 	for _, name := range []string{"init", "netd", "failoverd", "cardauth", "syncd", "update", "panel"} {
 		commands[name] = func() { os.Exit(standIn(name, os.Args[1:])) }

@@ -58,10 +58,10 @@ func tellLamp(ctx context.Context, o *options) {
 	}
 }
 
-// screen leaves lines for the menu and the prompt.
+// screen leaves lines for the two of the menu and the prompt.
 func screen(o *options, out io.Writer) {
 	l := o.look()
-	fmt.Fprint(out, status.Screen(l.Box, l.At, width, height-2))
+	fmt.Fprint(out, status.Screen(l.Box, l.At, width, height-3))
 }
 
 func menu(o *options) []console.Command {

@@ -197,3 +197,30 @@ func TestFirstAlarmIsShown(t *testing.T) {
 		t.Errorf("no advice in\n%s", text)
 	}
 }
+
+var pictures = flag.String("pictures", "", "write the screens as pictures into this `folder`")
+
+// TestPictures draws what a terminal shows, for the documents.
+func TestPictures(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("no -pictures")
+	}
+	for name, m := range screens(t) {
+		if name == "hostile" {
+			continue
+		}
+		rows, _, _ := m.Rows()
+		var b strings.Builder
+		b.WriteString(`<svg xmlns="http://www.w3.org/2000/svg" width="752" height="452" role="img" aria-label="the serial console: ` + name + `"><rect width="100%" height="100%" fill="#101010"/><g font-family="DejaVu Sans Mono, monospace" font-size="15" fill="#d8f0d8" xml:space="preserve">` + "\n")
+		for i, row := range rows {
+			text := strings.NewReplacer("&", "&amp;", "<", "&lt;").Replace(row)
+			if row != "" {
+				fmt.Fprintf(&b, `<text x="12" y="%d" textLength="%d" lengthAdjust="spacingAndGlyphs">%s</text>`+"\n", 22+i*18, len(row)*9, text)
+			}
+		}
+		b.WriteString("</g></svg>\n")
+		if err := os.WriteFile(filepath.Join(*pictures, "console-"+name+".svg"), []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
