@@ -60,7 +60,7 @@ func TestNewestCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	j, got, err = read(t, o)
-	defer j.Close()
+	t.Cleanup(func() { _ = j.Close() })
 	if err != nil || len(got) != 2 || got["b"].State != pending.Done || string(got["a"].Changes[0].Body) != `{"v":1.00,"name":"Lopez-in-plain"}` {
 		t.Errorf("%v %+v", err, got)
 	}
