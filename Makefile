@@ -83,6 +83,10 @@ bench-ux: deps ## the clinic's page over a cold cache, the console at rest, gate
 	@$(GO) test ./firmware/panel -run '^$$' -bench '^BenchmarkPage$$' -benchtime 1x -timeout 10m
 	@$(GO) test ./firmware/gatectl -run '^$$' -bench '^BenchmarkConsole$$' -benchtime 1x -timeout 10m
 
+.PHONY: man
+man: ## the manual pages of gatectl: build/man/*.8
+	@$(GO) run ./firmware/gatectl man build/man
+
 screens: deps ## take the pictures of docs/screens anew
 	@mkdir -p docs/screens
 	@$(GO) test ./firmware/gatectl/screen -run '^TestPictures$$' -count=1 -pictures $(CURDIR)/docs/screens

@@ -105,6 +105,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
 	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o), resetCommand(o))
 	root.AddCommand(ehrCommand(o), auditCommand(o))
+	root.AddCommand(manCommand())
+	letAllWatch(root)
 	return root
 }
 
