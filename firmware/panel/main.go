@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/net/netutil"
 
@@ -37,6 +38,9 @@ func run(ctx context.Context, env *daemon.Env, cfg config.Config) error {
 	control.Handle("GET /metrics", &w.metrics)
 	tasks := []daemon.Task{
 		{Name: "samples", Run: daemon.Every(sampleEvery, w.sample)},
+		{Name: "teleconsultations", Run: func(ctx context.Context) error {
+			return daemon.Every(casesEvery, func(time.Time) { w.consults(ctx) })(ctx)
+		}},
 		{Name: "certificate", Run: daemon.Every(keysEvery, keys.renew)},
 		{Name: "history", Run: w.keep},
 		env.Control(control),

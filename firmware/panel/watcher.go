@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,11 +13,13 @@ import (
 
 	"clinicgate/firmware/daemon"
 	"clinicgate/firmware/durable"
+	"clinicgate/firmware/gatectl/ask"
 	"clinicgate/firmware/gatectl/collect"
 	"clinicgate/firmware/metric"
 	"clinicgate/firmware/panel/day"
 	"clinicgate/firmware/panel/view"
 	"clinicgate/firmware/status"
+	"clinicgate/firmware/wire"
 )
 
 // How often what is done.
@@ -24,6 +27,13 @@ const (
 	sampleEvery = 20 * time.Second // three a minute: the worst of each is drawn
 	keepEvery   = 15 * time.Minute // a power cut costs the plots so much
 	keysEvery   = 10 * time.Second
+	casesEvery  = 10 * time.Second
+)
+
+// Bounds of syncd's answer about teleconsultations.
+const (
+	maxCases  = 1 << 20
+	casesTime = 5 * time.Second
 )
 
 // Bounds of a connection: nobody sends anything but small questions.
@@ -42,6 +52,7 @@ type watcher struct {
 	mu    sync.Mutex
 	day   *day.Day
 	moved view.Progress
+	cases []wire.Consult // nil: syncd has not said
 }
 
 // maxDay bounds the file; the largest real one is some 280 KiB.
@@ -79,7 +90,7 @@ func (w *watcher) look() view.Of {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note(l.Box)
-	return view.Of{Box: l.Box, Day: w.day.Clone(), Moved: w.moved, Now: now}
+	return view.Of{Box: l.Box, Day: w.day.Clone(), Moved: w.moved, Now: now, Consults: w.cases}
 }
 
 // sample takes one point of the day, whether somebody looks or not.
@@ -97,6 +108,21 @@ func (w *watcher) note(b status.Box) {
 	if b.Sync.Presence == status.Live && b.Sync.V.Lanes != nil {
 		w.moved = w.moved.Note(b.Sync.V.Lanes)
 	}
+}
+
+// consults asks syncd where the teleconsultations stand. Not in its wire file: there
+// may be hundreds, and nobody else wants them. Without an answer they are not known.
+func (w *watcher) consults(ctx context.Context) {
+	var all wire.Consults
+	peer := ask.Peer{Run: w.source.Run, Name: "syncd", Limit: maxCases, Time: casesTime}
+	if err := peer.JSON(ctx, http.MethodGet, "/consults", nil, &all); err != nil {
+		all.Items = nil
+	} else if all.Items == nil {
+		all.Items = []wire.Consult{}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cases = all.Items
 }
 
 // keep keeps the day over power cuts, now and then and at the end. Stop between

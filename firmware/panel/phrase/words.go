@@ -67,6 +67,17 @@ var words = map[string][3]string{
 	"dest.unknown":     {"%s: aún sin usar", "%s: not used yet", "%s: inte använd än"},
 	"unknown":          {"Se desconoce", "Not known", "Okänt"},
 
+	// Teleconsultations.
+	"part.consult":     {"Teleconsultas", "Teleconsultations", "Telekonsultationer"},
+	"consult.none":     {"No hay ninguna abierta.", "None is open.", "Ingen är öppen."},
+	"consult.answered": {"%d contestada|%d contestadas", "%d answered|%d answered", "%d besvarad|%d besvarade"},
+	"consult.held":     {"%d espera la decisión de una persona|%d esperan la decisión de una persona", "%d waits for a person to decide|%d wait for a person to decide", "%d väntar på ett beslut|%d väntar på ett beslut"},
+	"consult.declined": {"%d rechazada|%d rechazadas", "%d declined|%d declined", "%d avböjd|%d avböjda"},
+	"consult.waiting":  {"%d por enviar|%d por enviar", "%d waiting to be sent|%d waiting to be sent", "%d väntar på att skickas|%d väntar på att skickas"},
+	"consult.sent":     {"%d con el especialista|%d con el especialista", "%d with the specialist|%d with the specialist", "%d hos specialisten|%d hos specialisten"},
+	"consult.urgent":   {"%d urgente|%d urgentes", "%d urgent|%d urgent", "%d akut|%d akuta"},
+	"consult.do":       {"La respuesta se lee en la historia, con tarjeta.", "The answer is read in the record, with a card.", "Svaret läses i journalen, med kort."},
+
 	// Records.
 	"part.records":    {"Historias clínicas", "Records", "Journaler"},
 	"records.fresh":   {"Al día: se preguntan al hospital al abrirlas.", "Up to date: each is asked for when it is opened.", "Aktuella: var och en hämtas när den öppnas."},

@@ -21,7 +21,7 @@ var pageText string
 var assetFiles embed.FS
 
 // sections are the parts of the page, in their order.
-var sections = [...]string{"head", "alarms", "queue", "records", "rooms", "lines", "box"}
+var sections = [...]string{"head", "alarms", "queue", "consult", "records", "rooms", "lines", "box"}
 
 // Part is a section of the page that is renewed by itself.
 type Part struct {

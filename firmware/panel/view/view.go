@@ -24,6 +24,7 @@ type Page struct {
 	Alarms  []Alarm
 	Hidden  string // how many alarms are not shown; empty: none
 	Queue   Queue
+	Consult Consults
 	Records Records
 	Rooms   []Room
 	Cards   bool // known how the readers are
@@ -98,6 +99,8 @@ type Of struct {
 	Moved Progress
 	Now   time.Time
 	ECGs  bool // a doctor can look at those that are here
+
+	Consults []wire.Consult // nil: not known
 }
 
 // Make makes the page.
@@ -113,6 +116,7 @@ func Make(o Of, l phrase.Lang) Page {
 		p.Alarms = append(p.Alarms, alarm(f, l, o.Now))
 	}
 	p.Queue = queue(o, l)
+	p.Consult = consultsOf(o.Consults, l, o.Now)
 	p.Records = recordsOf(b, l, o.Now)
 	p.Rooms = rooms(b, l, o.Now)
 	p.Lines = lines(o, l)
