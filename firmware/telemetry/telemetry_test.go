@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,7 +117,8 @@ func TestAway(t *testing.T) {
 
 func TestOTLPHTTP(t *testing.T) {
 	got := make(chan otlpExport, 1)
-	code := http.StatusOK
+	var code atomic.Int64
+	code.Store(http.StatusOK)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var e otlpExport
 		dec := json.NewDecoder(r.Body)
@@ -124,7 +126,7 @@ func TestOTLPHTTP(t *testing.T) {
 		if err := dec.Decode(&e); err != nil || r.URL.Path != "/v1/logs" || r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %v", r.URL, err)
 		}
-		w.WriteHeader(code)
+		w.WriteHeader(int(code.Load()))
 		got <- e
 	}))
 	defer srv.Close()
@@ -139,7 +141,7 @@ func TestOTLPHTTP(t *testing.T) {
 	if e := <-got; len(e.Logs) != 1 || e.Logs[0].Scopes[0].Records[0].Text != "WARN" {
 		t.Errorf("%+v", e)
 	}
-	code = http.StatusServiceUnavailable
+	code.Store(http.StatusServiceUnavailable)
 	if err := o.Send(t.Context(), []Line{Parse(logged, noon)}); err == nil {
 		t.Error("a refusal is a success")
 	}
