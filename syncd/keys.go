@@ -38,6 +38,10 @@ const (
 func (s *state) openVault() (err error) {
 	o := vault.Options{Dir: s.env.Secrets, Site: s.cfg.Site.Code,
 		TPM: func() (io.ReadWriteCloser, error) { return tpm.Open(tpmDevice) }}
+	if s.cfg.Vault == nil {
+		// A TPM that failed would take every record and upload with it.
+		o.Unbound = "no third party could bring the keys back if the TPM failed"
+	}
 	if c := s.cfg.Vault; c != nil {
 		client := remote.New(c.Trustee, s.anchor(c.CA), filepath.Join(s.env.Secrets, trusteeCert), filepath.Join(s.env.Secrets, trusteeKey))
 		s.keys = &keeper{s: s, end: make(chan error, 1)}

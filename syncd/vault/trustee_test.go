@@ -361,6 +361,34 @@ func TestInTPM(t *testing.T) {
 	}
 }
 
+// Where a TPM's end would be the end of what is stored, its owner says so, and the
+// keys stay a file until there is a way back.
+func TestUnbound(t *testing.T) {
+	o := inTPM(Options{Dir: t.TempDir(), Unbound: "nobody has them"}, swtpm.Start(t, t.TempDir()))
+	var sealed []byte
+	for i := range 2 {
+		v, err := New(o)
+		must(t, err)
+		if want := "software: nobody has them"; v.State() != want {
+			t.Errorf("got state %q, want %q", v.State(), want)
+		}
+		if i == 0 {
+			sealed = sealText(v.Domain(Uploads))
+		}
+		opens(t, v.Domain(Uploads), true, sealed)
+	}
+	o.Unbound = ""
+	v, err := New(o)
+	must(t, err)
+	if v.State() != "tpm" {
+		t.Errorf("got state %q", v.State())
+	}
+	o.Unbound = "nobody has them"
+	v, err = New(o) // what is in the TPM stays there
+	must(t, err)
+	opens(t, v.Domain(Uploads), true, sealed)
+}
+
 // Keys in a file go into a TPM that is there at a later start.
 func TestIntoTPM(t *testing.T) {
 	dir := t.TempDir()

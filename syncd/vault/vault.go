@@ -54,6 +54,7 @@ var ErrLocked = errors.New("vault: locked")
 type Options struct {
 	Dir     string                             // where keys.json is
 	TPM     func() (io.ReadWriteCloser, error) // fs.ErrNotExist: there is none; nil: none is asked
+	Unbound string                             // why new keys are not wrapped to the TPM; empty: they are
 	PCRs    []int                              // registers the keys are bound to; none: Secure Boot's
 	Site    string                             // code, for the domains' full names
 	Box     string                             // name that the third party knows this box by
@@ -122,7 +123,7 @@ func (v *Vault) begin() error {
 	if err := durable.MkdirAll(v.o.Dir, 0o700); err != nil {
 		return fmt.Errorf("make keys: %w", err)
 	}
-	w, k, why, err := newWrap(v.o.TPM, v.o.PCRs)
+	w, k, why, err := newWrap(v.o.TPM, v.o.Unbound, v.o.PCRs)
 	if err != nil {
 		return fmt.Errorf("make keys: %w", err)
 	}
@@ -189,7 +190,7 @@ func (v *Vault) intoTPM() error {
 			return nil
 		}
 	}
-	w, k, why, err := newWrap(v.o.TPM, v.o.PCRs)
+	w, k, why, err := newWrap(v.o.TPM, v.o.Unbound, v.o.PCRs)
 	if err != nil {
 		return fmt.Errorf("open vault: %w", err)
 	}

@@ -42,13 +42,18 @@ type chip func() (io.ReadWriteCloser, error)
 
 // newWrap makes a key in the TPM, bound to what its registers say now, or in
 // software if there is no TPM, or none that works; why says so.
-func newWrap(open chip, pcrs []int) (w wrap, k *key, why string, err error) {
+func newWrap(open chip, unbound string, pcrs []int) (w wrap, k *key, why string, err error) {
 	salt := make([]byte, tpm.SaltSize)
 	rand.Read(salt)
+	if unbound != "" {
+		open = nil
+	}
 	w, k, err = bindWrap(open, salt, pcrs)
 	switch {
 	case err == nil:
 		return w, k, "", nil
+	case unbound != "":
+		why = unbound
 	case errors.Is(err, fs.ErrNotExist):
 		why = "this box has no TPM"
 	default:
