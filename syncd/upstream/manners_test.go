@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,20 +18,19 @@ import (
 // says how long it needs is not asked again before.
 func TestBusy(t *testing.T) {
 	var asked atomic.Int32
-	short := ehr(t, func(w http.ResponseWriter, _ *http.Request) {
+	short := calm(t, func(w http.ResponseWriter, _ *http.Request) {
 		if asked.Add(1) == 1 {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
 		fhirJSON(w, 200, patient)
 	})
-	short.timeout = 20 * time.Second
 	if _, _, err := short.Ask(t.Context(), p1, ""); err != nil || asked.Load() != 2 {
 		t.Errorf("got %v after %d requests", err, asked.Load())
 	}
 
 	asked.Store(0)
-	long := ehr(t, func(w http.ResponseWriter, _ *http.Request) {
+	long := calm(t, func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
 		w.Header().Set("Retry-After", "30")
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -45,6 +45,14 @@ func TestBusy(t *testing.T) {
 	if why := long.Down(time.Now().Add(2 * restMost)); why != "" {
 		t.Errorf("never asked again: %q", why)
 	}
+}
+
+// calm is a server, and a client that has time.
+func calm(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return client(t, srv.URL+"/fhir/R4", time.Minute)
 }
 
 func TestPause(t *testing.T) {
