@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"clinicgate/board"
+	"clinicgate/firmware/lab/proc"
 )
 
 // VM is a running machine. Its methods are safe for concurrent use, but only one
@@ -212,8 +213,7 @@ func (vm *VM) startTPM() error {
 	}
 	vm.tpm = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state, "--flags", "startup-clear",
 		"--ctrl", "type=unixio,path="+filepath.Join(vm.cfg.Dir, "tpm.sock"), "--terminate")
-	vm.tpm.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := vm.tpm.Start(); err != nil {
+	if err := proc.Bound(vm.tpm); err != nil {
 		return fmt.Errorf("start TPM: %w", err)
 	}
 	for end := time.Now().Add(connectLimit); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
