@@ -22,6 +22,7 @@ const text = "text/plain; charset=utf-8"
 //
 //	GET  /state                            init.json
 //	GET  /log?service=NAME&lines=N&follow=1  JSON lines
+//	GET  /attest?nonce=HEX                 what runs here, in the TPM's words
 //	GET  /kernel                           the kernel's log; root and the console only
 //	GET  /reset, POST /reset?phrase=WORDS  a factory reset; root and the console only
 //	POST /restart?service=NAME             } root and the console only
@@ -48,6 +49,8 @@ func (b *box) control(ctx context.Context, sup *supervise.Supervisor, endings ch
 			b.answerState(answer)
 		case "GET /log":
 			b.answerLog(ctx, req, answer)
+		case "GET /attest":
+			b.answerAttest(req, answer)
 		case "GET /site", "GET /site/before":
 			b.answerSiteState(req, answer)
 		case "POST /poweroff", "POST /reboot", "POST /restart", "POST /site/apply", "POST /site/confirm", "POST /site/return", "GET /kernel", "GET /reset", "POST /reset":

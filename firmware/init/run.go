@@ -39,6 +39,7 @@ func (b *box) run() error {
 	b.grant()
 	sup := b.supervisor(changed)
 	stopped := make(chan struct{})
+	go b.witness.learn(b)
 	go func() { defer close(stopped); sup.Run(ctx) }()
 
 	endings := b.endings

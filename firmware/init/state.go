@@ -92,6 +92,7 @@ func (b *box) publish(services []wire.Service) {
 	v.Header = wire.Header{V: wire.Version, Program: "init", Release: b.release, PID: os.Getpid(), Faults: b.faults.list()}
 	v.ReadyMS = b.seen.ready.Milliseconds()
 	v.Services = services
+	v.Attest = b.witness.shown()
 	v.Slots = b.slots.published()
 	if b.lights != nil {
 		v.Lamp = string(b.front.state(time.Now()))

@@ -51,6 +51,7 @@ type box struct {
 	lights  *lights   // nil: none
 	nodes   []string  // device nodes of the readers that pcscd knows
 	seen    published // what was said and published last
+	witness witness
 }
 
 // system makes the box ready and runs it. It returns only when it can't.

@@ -267,6 +267,9 @@ func Boot(i *wire.Init) string {
 	if i.Lockdown != "" {
 		parts = append(parts, "kernel lockdown "+i.Lockdown)
 	}
+	if key, none := i.Attest, strings.HasPrefix(i.Attest, "none"); key != "" && !none {
+		parts = append(parts, fmt.Sprintf("TPM attests as %.8s", key))
+	}
 	return strings.Join(parts, ", ")
 }
 

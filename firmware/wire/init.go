@@ -16,6 +16,7 @@ type Init struct {
 	Slots      *Slots    `json:"slots,omitempty"`
 	SecureBoot string    `json:"secure_boot,omitempty"` // "on": the firmware started only what is signed; "off"; empty: no firmware that tells
 	Lamp       string    `json:"lamp,omitempty"`        // what the light at the front says; empty: there is none
+	Attest     string    `json:"attest,omitempty"`      // fingerprint of the TPM's key for quotes, or "none: REASON"; empty: not known yet
 	Lockdown   string    `json:"lockdown,omitempty"`    // what the kernel denies even to root: "none", "integrity", "confidentiality"
 }
 
