@@ -215,6 +215,13 @@ func serveInit(runDir string) error {
 		return err
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /attest", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("nonce") == "00" {
+			http.Error(w, `nonce: got "00", want 32 hex digits`, http.StatusBadRequest)
+			return
+		}
+		w.Write(evidence)
+	})
 	mux.HandleFunc("GET /log", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		if q.Get("service") == "nosuch" {

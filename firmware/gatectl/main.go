@@ -104,7 +104,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(queueCommand(o), consultCommand(o), keysCommand(o), recordsCommand(o))
 	root.AddCommand(netCommand(o), uplinkCommand(o), tunnelCommand(o))
 	root.AddCommand(updateCommand(o), opsCommand(o), supportCommand(o), resetCommand(o))
-	root.AddCommand(ehrCommand(o), auditCommand(o))
+	root.AddCommand(ehrCommand(o), auditCommand(o), attestCommand(o))
 	root.AddCommand(manCommand())
 	letAllWatch(root)
 	return root

@@ -35,7 +35,7 @@ func opsCommand(o *options) *cobra.Command {
 	flags.StringVar(&ops.dir, "depot", ".", "`folder` that boxes read by the web")
 	flags.StringVar(&ops.keys, "keys", "keys", "`folder` of the private keys at hand, ROLE.pem or ROLE-N.pem (PKCS #8)")
 	flags.StringVar(&ops.board, "board", "qemu-x86_64", "`board` the release is for")
-	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand(), ops.serveCommand(), ops.openCommand())
+	cmd.AddCommand(ops.initCommand(), ops.signCommand(), ops.rolloutCommand(), ops.haltCommand(), ops.renewCommand(), ops.statusCommand(), ops.serveCommand(), ops.openCommand(), ops.attestCommand())
 	return cmd
 }
 

@@ -29,7 +29,10 @@ const (
 	maxAnswer = 4 << 10 // that is no log
 	maxSite   = 512 << 10
 	maxKernel = 1 << 20
-	patient   = 10 * time.Second
+	// maxEvidence is for a quote and a few registers.
+	maxEvidence = 16 << 10
+	quoteTime   = 30 * time.Second
+	patient     = 10 * time.Second
 	// slotTime is for a kernel image of some 10 MB, written and read back.
 	slotTime = 2 * time.Minute
 )
@@ -77,6 +80,14 @@ func (c Client) Log(ctx context.Context, service string, n int, follow bool, lin
 		return fmt.Errorf("read log: %w", err)
 	}
 	return nil
+}
+
+// Attest asks for what runs on the box in its TPM's words, for a nonce in hex.
+func (c Client) Attest(ctx context.Context, nonce string) ([]byte, error) {
+	peer := c.peer(quoteTime)
+	peer.Limit = maxEvidence
+	answer, err := peer.Do(ctx, http.MethodGet, "/attest?"+url.Values{"nonce": {nonce}}.Encode(), nil)
+	return answer, hint(err)
 }
 
 // End asks for "poweroff" or "reboot". It returns when init has agreed.
