@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"clinicgate/board"
+	"clinicgate/firmware/attest"
 	"clinicgate/firmware/lab"
 	"clinicgate/firmware/lab/pki"
 	"clinicgate/firmware/lab/qemu"
@@ -228,7 +230,8 @@ func TestLife(t *testing.T) {
 // The way a real box boots: firmware, unified kernel image, measured by a TPM.
 func TestFirmwareBootsTheDisk(t *testing.T) {
 	lab.Require(t, lab.Program("swtpm"), qemu.Firmware)
-	cfg := machine(t, requireBoot(t))
+	files := requireBoot(t)
+	cfg := machine(t, files)
 	cfg.UEFI, cfg.TPM = true, true
 	vm := start(t, cfg)
 	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
@@ -246,6 +249,7 @@ func TestFirmwareBootsTheDisk(t *testing.T) {
 	expect(t, vm, `BdsDxe: starting Boot00CA "clinicgate a"`)
 	expect(t, vm, `clinicgate: release \S+, board qemu-x86_64, slot a`)
 	expect(t, vm, `FAULT /data/site`)
+	expect(t, vm, `clinicgate: TPM attests as [0-9a-f]{8}, kernel image measured as `+measured(t, files.UKI["a"]))
 	if err := vm.HoldButton(9000); err != nil {
 		t.Fatal(err)
 	}
@@ -256,6 +260,21 @@ func TestFirmwareBootsTheDisk(t *testing.T) {
 			t.Errorf("the box has trouble with its %s", part)
 		}
 	}
+}
+
+// measured is what a box started from that kernel image must have in its register.
+func measured(t *testing.T, image string) string {
+	t.Helper()
+	f, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	value, err := attest.Kernel(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(value)
 }
 
 // One changed bit in the root partition, in a file system block or in the tree
