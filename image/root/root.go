@@ -22,9 +22,9 @@ func New(dir string) (*Tree, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("make root tree: %w", err)
 	}
-	t := &Tree{dir}
+	t := &Tree{filepath.Clean(dir)}
 	for _, d := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "proc", "sys", "dev", "run", "tmp", "data", "var"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+		if err := t.folder(filepath.Join(dir, d)); err != nil {
 			return nil, fmt.Errorf("make root tree: %w", err)
 		}
 	}
@@ -39,6 +39,20 @@ func New(dir string) (*Tree, error) {
 	return t, nil
 }
 
+// folder makes a folder of the tree and those above it, for everybody to enter
+// whatever the umask of who builds.
+func (t *Tree) folder(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return err
+	}
+	for {
+		if err := os.Chmod(path, 0o755); err != nil || path == t.dir {
+			return err
+		}
+		path = filepath.Dir(path)
+	}
+}
+
 // Copy puts the file from, links followed, at the path to.
 func (t *Tree) Copy(from, to string, perm os.FileMode) error {
 	data, err := os.ReadFile(from)
@@ -51,7 +65,7 @@ func (t *Tree) Copy(from, to string, perm os.FileMode) error {
 // Write puts a file with that content at the path to.
 func (t *Tree) Write(to string, data []byte, perm os.FileMode) error {
 	path := filepath.Join(t.dir, merged(to))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := t.folder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("root: %w", err)
 	}
 	if err := os.WriteFile(path, data, perm); err != nil {
@@ -66,7 +80,7 @@ func (t *Tree) Write(to string, data []byte, perm os.FileMode) error {
 // Link makes a symbolic link.
 func (t *Tree) Link(target, to string) error {
 	path := filepath.Join(t.dir, merged(to))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := t.folder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("root: %w", err)
 	}
 	if err := os.Symlink(target, path); err != nil {

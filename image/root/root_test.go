@@ -3,6 +3,7 @@ package root
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -56,5 +57,25 @@ func TestTree(t *testing.T) {
 	}
 	if err := tr.Copy("/no/such/file", "x", 0o644); err == nil {
 		t.Error("a missing file went unnoticed")
+	}
+}
+
+// Whoever builds under a strict umask gets the same folders, open to the services.
+func TestFoldersWhateverTheUmask(t *testing.T) {
+	dir := t.TempDir() + "/./root"
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	tr, err := New(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Write("etc/clinicgate/deep/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"", "usr/bin", "etc", "etc/clinicgate", "etc/clinicgate/deep"} {
+		fi, err := os.Stat(filepath.Join(dir, path))
+		if err != nil || fi.Mode().Perm() != 0o755 {
+			t.Errorf("%s: got %v, %v, want 0755", path, fi.Mode(), err)
+		}
 	}
 }
