@@ -27,7 +27,6 @@ func (s *state) openRegister() {
 		o.Policy = worklist.Policy{System: w.System, Codes: w.Codes}
 	}
 	s.register = register.New(o)
-	s.register.Through(s.reader(0), s.reader(register.Lasting))
 }
 
 // orders is the task that keeps the worklist, if the site wants one.

@@ -55,7 +55,11 @@ func (s *state) records() daemon.Task {
 
 // reader reads records through the cache, and is content with an answer so old.
 func (s *state) reader(fresh time.Duration) *cache.Reader {
-	return &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn, Pending: s.desk}
+	r := &cache.Reader{Cache: s.cache, Source: s.ehr, Rules: cache.Rules{Fresh: fresh, Behind: s.cfg.Cache.Behind, OnFail: s.cfg.Cache.OnFail}, Log: s.env.Log, Asked: s.asked, Kept: s.room("cache"), Seen: s.register.Learn}
+	if s.desk != nil { // a nil *Desk in the interface would be taken for one
+		r.Pending = s.desk
+	}
+	return r
 }
 
 // paths are the records, and beside them ECGs, and uploads if the site takes any.

@@ -140,6 +140,7 @@ func (s *state) openStores() (err error) {
 	if err := s.openEdits(); err != nil {
 		return err
 	}
+	s.register.Through(s.reader(0), s.reader(register.Lasting)) // they show what is pending
 	if err := s.openConsults(); err != nil {
 		return err
 	}
