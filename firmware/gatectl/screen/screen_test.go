@@ -202,8 +202,9 @@ var pictures = flag.String("pictures", "", "write the screens as pictures into t
 
 // TestPictures draws what a terminal shows, for the documents.
 func TestPictures(t *testing.T) {
-	if *pictures == "" {
-		t.Skip("no -pictures")
+	folder := *pictures
+	if folder == "" {
+		folder = t.TempDir()
 	}
 	for name, m := range screens(t) {
 		if name == "hostile" {
@@ -219,7 +220,7 @@ func TestPictures(t *testing.T) {
 			}
 		}
 		b.WriteString("</g></svg>\n")
-		if err := os.WriteFile(filepath.Join(*pictures, "console-"+name+".svg"), []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, "console-"+name+".svg"), []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
